@@ -1,0 +1,1 @@
+"""What is told about a trained classifier: tables, plots and per-example files."""
