@@ -95,18 +95,20 @@ def make_schedule(
     """
     check_choice("optim.schedule", name, SCHEDULES)
     check_number("optim.learning_rate", learning_rate, above=0)
-    check_int("optim.total_steps", total_steps, minimum=2 if name in _WITH_OWN_RISE else 1)
-    check_int("optim.warmup_steps", warmup_steps, minimum=0)
+    least = 2 if name in _WITH_OWN_RISE else 1
+    check_int(f"total number of steps of the {name} schedule", total_steps, minimum=least)
+    check_int("number of steps of optim.warmup_epochs", warmup_steps, minimum=0)
     check_number("optim.end_factor", end_factor, minimum=0, maximum=1)
     check_number("optim.peak_fraction", peak_fraction, above=0, below=1)
     if name in _WITH_OWN_RISE and warmup_steps:
         raise UsageError(
-            f"optim.warmup_steps is {warmup_steps}, expected 0: {name} has a rise of its own, "
-            "see optim.peak_fraction"
+            f"optim.warmup_epochs is {warmup_steps} steps, expected 0: {name} has a rise of its "
+            "own, see optim.peak_fraction"
         )
     if warmup_steps >= total_steps:
         raise UsageError(
-            f"optim.warmup_steps is {warmup_steps}, expected below the {total_steps} steps in total"
+            f"optim.warmup_epochs is {warmup_steps} steps, expected below the {total_steps} steps "
+            "in total"
         )
     # At least one step on either side of the peak.
     peak_step = min(max(round(peak_fraction * total_steps), 1), total_steps - 1)
@@ -177,7 +179,7 @@ def make_optimizer(
     Raises:
       UsageError: naming the key under `optim` or `optim.<name>`.
     """
-    check_choice("optim.optimizer", name, OPTIMIZERS)
+    check_choice("optim.name", name, OPTIMIZERS)
     check_number("optim.weight_decay", weight_decay, minimum=0)
     check_number("optim.clip_norm", clip_norm, minimum=0)
     parameters = inspect.signature(OPTIMIZERS[name]).parameters.values()
