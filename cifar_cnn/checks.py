@@ -9,7 +9,7 @@ the network or the devices failed). Anything else is a defect of this code and k
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -76,3 +76,23 @@ def check_shape(name: str, got: Sequence[int], expected: Sequence[int | None]) -
     if not matches:
         words = ", ".join("any" if want is None else str(want) for want in expected)
         raise UsageError(f"{name} has shape {tuple(got)}, expected ({words})")
+
+
+def check_key(key: str, known: Iterable[str]) -> None:
+    """Raises UsageError unless the config key `key` is a known key or section."""
+    known = list(known)
+    if key in known or any(name.startswith(f"{key}.") for name in known):
+        return
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f" (did you mean config.{near[0]}?)" if near else ""
+    raise UsageError(f"there is no config.{key}{hint}: configs/default.py lists every key")
+
+
+def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """('section.key', value) of every value of nested dictionaries."""
+    for name, value in nested.items():
+        key = f"{prefix}.{name}".lstrip(".")
+        if isinstance(value, Mapping):
+            yield from leaves(value, key)
+        else:
+            yield key, value

@@ -17,7 +17,8 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from cifar_cnn.checks import UsageError, check_choice, check_shape
-from cifar_cnn.report.predictions import check_labels, replacing
+from cifar_cnn.files import replacing
+from cifar_cnn.report.predictions import check_labels
 
 ROWS = ("true", "predicted")
 MOST_ANNOTATED = 20  # Classes up to which the numbers in the cells can be read.
@@ -77,16 +78,20 @@ def write_csv(
             writer.writerow([name, *counts])
 
 
-def format_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> str:
-    """The matrix as text, rows true, columns predicted and named by their number. With more than
-    20 classes, too wide for a terminal, it is the list of the most frequent errors instead."""
+def format_matrix(matrix: np.ndarray, class_names: Sequence[str], rows: str = "true") -> str:
+    """The matrix as text, its columns named by their number; `rows` is "true" or "predicted".
+
+    With more than 20 classes, too wide for a terminal, it is the list of the most frequent errors
+    instead.
+    """
     matrix = _check_matrix(matrix, class_names)
     if len(class_names) > MOST_ANNOTATED:
         pairs = most_confused(matrix, class_names, top=10)
         lines = [f"{count:>7,}  {true} -> {predicted}" for true, predicted, count in pairs]
         head = f"most frequent errors among {len(class_names)} classes, true -> predicted:"
         return "\n".join([head, *(lines or ["  none"])])
-    corner = "true \\ predicted"
+    matrix, columns = _orient(matrix, rows)
+    corner = f"{rows} \\ {columns}"
     last = len(class_names) - 1
     heads = [f"{label:>{len(str(last))}} {name}" for label, name in enumerate(class_names)]
     left = max(map(len, [corner, *heads]))

@@ -1,19 +1,18 @@
 """Predictions on a split, one row per example, as a CSV file that other tools can recompute from.
 
-Also holds what all reports share: the checks of labels and logits, the log-probabilities in
-float64, and the writing of a file that is either complete or not there.
+Also holds what all reports share: the checks of labels and logits, and the log-probabilities in
+float64.
 """
 
-import contextlib
 import csv
 import dataclasses
 import os
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from cifar_cnn.checks import MachineError, UsageError, check_shape
+from cifar_cnn.checks import UsageError, check_shape
+from cifar_cnn.files import replacing
 
 COLUMNS = ("index", "true", "true_name", "predicted", "predicted_name", "correct", "probability")
 
@@ -90,28 +89,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = shifted - shifted.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a temporary path beside `path`, which takes its place when the block succeeds.
-
-    Missing parent folders are made. A reader sees the old file or the whole new one.
-
-    Raises:
-      MachineError: if the file cannot be written.
-    """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def write_predictions_csv(

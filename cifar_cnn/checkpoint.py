@@ -1,0 +1,199 @@
+"""Checkpoints of the whole training state: written by Orbax in the background, verified when read.
+
+WORKDIR/checkpoints/STEP holds one checkpoint: the state, and a note with the checksum of every
+array and the validation metrics. Orbax writes under a temporary name and renames, so a
+checkpoint is there whole or not at all; the checksums find what a disk or a copy spoils later.
+"""
+
+import json
+import pathlib
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from cifar_cnn.checks import MachineError, UsageError
+
+_METRIC = "validation_accuracy"
+
+
+def open_manager(
+    workdir: pathlib.Path, *, keep_latest: int, keep_best: int
+) -> ocp.CheckpointManager:
+    """Opens the checkpoints of a run for writing.
+
+    Args:
+      keep_latest: how many of the newest are kept.
+      keep_best: how many of the highest validation accuracy are kept beside them.
+    """
+    best = policies.BestN(
+        get_metric_fn=lambda metrics: metrics[_METRIC],
+        n=keep_best,
+        keep_checkpoints_without_metrics=False,
+    )
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best]),
+        cleanup_tmp_directories=True,
+    )
+    return ocp.CheckpointManager(_folder(workdir), options=options)
+
+
+def save(manager: ocp.CheckpointManager, state: Any, metrics: dict[str, float] | None) -> None:
+    """Starts saving `state` under its own step; returns when the state may be changed.
+
+    Args:
+      state: has `step`; arrays on any sharding.
+      metrics: of the validation at this step, with 'validation_accuracy'; None without one.
+
+    Raises:
+      MachineError: the disk is full or cannot be written.
+    """
+    note = {"checksums": checksums(state), "metrics": metrics}
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note))
+    step = int(state.step)
+    try:
+        manager.save(step, args=items, metrics=metrics)
+    except OSError as error:
+        raise MachineError(
+            f"cannot save the checkpoint of step {step}: {error}; the checkpoints before it are "
+            "intact, and the same command goes on from there"
+        ) from error
+
+
+def checksums(tree: Any) -> dict[str, int]:
+    """CRC-32 of every array of `tree`, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf)) for path, leaf in leaves
+    }
+
+
+def steps(workdir: pathlib.Path) -> list[int]:
+    """The steps of all complete checkpoints of a run, in ascending order."""
+    folder = _folder(workdir)
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def restore(workdir: pathlib.Path, step: int, abstract_state: Any) -> Any:
+    """Reads the checkpoint of `step` and compares its checksums.
+
+    Args:
+      abstract_state: tree of `jax.ShapeDtypeStruct` with the shardings to restore onto, which
+        need not be those it was saved from.
+
+    Raises:
+      MachineError: damaged; the message names the checkpoint and what is wrong with it.
+    """
+    path = _folder(workdir) / str(step)
+    items = ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract_state), note=ocp.args.JsonRestore()
+    )
+    try:
+        with ocp.CheckpointManager(
+            _folder(workdir),
+            options=ocp.CheckpointManagerOptions(read_only=True, lightweight_initialize=True),
+        ) as manager:
+            restored = manager.restore(step, args=items)
+        if restored.note is None or restored.note["checksums"] != checksums(restored.state):
+            raise ValueError("an array does not match its checksum")
+    except Exception as error:
+        # Orbax raises a dozen types for a damaged checkpoint, some of them plain ValueError.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise MachineError(f"checkpoint {path} is damaged: {reason}") from error
+    return restored.state
+
+
+def restore_newest(
+    workdir: pathlib.Path, abstract_state: Any, say: Callable[[str], None] = print
+) -> Any | None:
+    """Reads the newest intact checkpoint, and moves damaged newer ones out of the way.
+
+    Damaged checkpoints are kept in WORKDIR/damaged-checkpoints; nothing is deleted.
+
+    Args:
+      say: told of every damaged checkpoint.
+
+    Returns:
+      The state, or None where the run has no checkpoint yet.
+
+    Raises:
+      MachineError: there are checkpoints, but none is intact; nothing was moved.
+    """
+    damaged = []
+    for step in reversed(steps(workdir)):
+        try:
+            state = restore(workdir, step, abstract_state)
+        except MachineError as error:
+            damaged.append(step)
+            say(f"{error}; falling back to the one before it")
+            continue
+        for broken in damaged:
+            _move_aside(workdir, broken)
+        return state
+    if damaged:
+        raise MachineError(
+            f"none of the {len(damaged)} checkpoints in {_folder(workdir)} is intact; nothing was "
+            "deleted: restore them from a copy, or start anew with another --workdir"
+        )
+    return None
+
+
+def choose(workdir: pathlib.Path, which: str) -> int:
+    """Returns the step that `which` stands for.
+
+    Args:
+      which: 'best' (the highest validation accuracy, the latest of equals), 'latest' or a step.
+
+    Raises:
+      UsageError: there is no such checkpoint; names those there are.
+    """
+    known = steps(workdir)
+    names = ", ".join(map(str, known))
+    if not known:
+        raise UsageError(
+            f"no checkpoint in {_folder(workdir)}: train first, with "
+            f"python -m cifar_cnn.main --config=CONFIG --workdir={workdir}"
+        )
+    if which == "latest":
+        return known[-1]
+    if which == "best":
+        scored = [(score, step) for step in known if (score := _score(workdir, step)) is not None]
+        if not scored:
+            raise UsageError(
+                f"no checkpoint in {_folder(workdir)} was validated, so none is the best: use "
+                f"--checkpoint=latest, or one of {names}"
+            )
+        return max(scored)[1]
+    if which.isdecimal() and int(which) in known:
+        return int(which)
+    raise UsageError(f"--checkpoint is {which!r}, expected best, latest or one of {names}")
+
+
+def _score(workdir: pathlib.Path, step: int) -> float | None:
+    """Validation accuracy noted in a checkpoint; None without one, or where it cannot be read."""
+    try:
+        metrics = json.loads((_folder(workdir) / str(step) / "metrics" / "metrics").read_text())
+        return float(metrics[_METRIC])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _move_aside(workdir: pathlib.Path, step: int) -> None:
+    """Moves a damaged checkpoint to WORKDIR/damaged-checkpoints, under a name not yet taken."""
+    folder = _folder(workdir).parent / "damaged-checkpoints"
+    folder.mkdir(exist_ok=True)
+    number = 0
+    while (folder / f"{step}.{number}").exists():
+        number += 1
+    (_folder(workdir) / str(step)).rename(folder / f"{step}.{number}")
+
+
+def _folder(workdir: pathlib.Path) -> pathlib.Path:
+    """Orbax wants absolute paths."""
+    return pathlib.Path(workdir).absolute() / "checkpoints"

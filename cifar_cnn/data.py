@@ -1,0 +1,283 @@
+"""Images and labels as uint8 arrays: decoded once from TFDS into a cache, then memory-mapped.
+
+One cache entry is a folder CACHE/arrays/NAME-VERSION-FINGERPRINT/SPLIT with `images.npy`,
+`labels.npy` and `checksums.json`. It is written under a temporary name and renamed when complete,
+and its checksums are compared at every start, so a damaged entry is noticed and made anew.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cifar_cnn.checks import MachineError, UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """One split on the host.
+
+    Attributes:
+      images: uint8 [N, H, W, C], memory-mapped.
+      labels: unsigned integers [N], memory-mapped.
+      class_names: one name a class; the label is the position.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a run has to know of its data to be evaluated anywhere; kept in run.json.
+
+    Attributes:
+      name: TFDS name and version, such as 'cifar10/3.0.2'.
+      fingerprint: of the prepared copy, see `fingerprint`.
+      image_shape: (H, W, C).
+      class_names: one name a class; the label is the position.
+      mean, std: of each channel over the training part, in units of 1/255.
+      train_examples, validation_examples: sizes of the two parts of the train split.
+    """
+
+    name: str
+    fingerprint: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_examples: int
+    validation_examples: int
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Facts":
+        """The facts as `json.loads` gives them, with lists for tuples."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@flax.struct.dataclass
+class Examples:
+    """A part of a split on the device: whole arrays, and which rows of them belong to the part.
+
+    Attributes:
+      images: uint8 [N, H, W, C].
+      labels: int32 [N].
+      indices: int32 [n], the rows of this part; train and validation share the arrays.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+    indices: jax.Array
+
+
+def fingerprint(builder) -> str:
+    """Eight hex digits that tell prepared copies apart, even of the same name and version."""
+    digest = hashlib.sha256()
+    folder = pathlib.Path(builder.data_path)
+    for path in sorted(folder.iterdir()):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        if path.suffix in (".json", ".txt"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def load_arrays(
+    builder, split: str, cache_dir: str | os.PathLike, say: Callable[[str], None] = print
+) -> Arrays:
+    """Returns a split of a prepared TFDS image-classification set as arrays.
+
+    Args:
+      builder: prepared `tfds.core.DatasetBuilder` in a random-access format (array_record).
+      split: 'train' or 'test'.
+      cache_dir: where decoded arrays are kept.
+      say: told in one line when a cache entry is made or replaced.
+
+    Raises:
+      UsageError: no such split, images of several sizes, labels out of range.
+      MachineError: the prepared set or the cache cannot be read or written.
+    """
+    info = builder.info
+    if split not in info.splits:
+        raise UsageError(
+            f"data set {info.name!r} has no split {split!r}, expected one of: "
+            f"{', '.join(sorted(info.splits))}"
+        )
+    class_names = tuple(info.features[info.supervised_keys[1]].names)
+    name = f"{info.full_name.replace('/', '-')}-{fingerprint(builder)}"
+    entry = pathlib.Path(cache_dir) / "arrays" / name / split
+    try:
+        if entry.exists():
+            try:
+                return Arrays(*_read_entry(entry), class_names)
+            except (OSError, ValueError, KeyError) as error:
+                say(f"cache {entry} is damaged ({error}): made anew")
+                _set_aside(entry)
+        count = info.splits[split].num_examples
+        say(f"decoding {info.name} {split}, {count:,} images, once into {entry}")
+        _write_entry(entry, *_decode(builder, split))
+        return Arrays(*_read_entry(entry), class_names)
+    except OSError as error:
+        raise MachineError(
+            f"cannot read or write the data cache {entry}: {error.strerror or error}; "
+            "choose another folder with --config.run.cache_dir=DIR"
+        ) from error
+
+
+def _read_entry(entry: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-maps a cache entry; raises ValueError, KeyError or OSError when it is damaged."""
+    checksums = json.loads((entry / "checksums.json").read_text())
+    arrays = []
+    for name in ("images", "labels"):
+        array = np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        if zlib.crc32(array) != checksums[name]:
+            raise ValueError(f"{name}.npy does not match its checksum")
+        arrays.append(array)
+    return arrays[0], arrays[1]
+
+
+def _write_entry(entry: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Writes a cache entry whole or not at all; an entry made meanwhile by another wins."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    part = pathlib.Path(tempfile.mkdtemp(prefix=f"{entry.name}.part-", dir=entry.parent))
+    try:
+        np.save(part / "images.npy", images)
+        np.save(part / "labels.npy", labels)
+        checksums = {"images": zlib.crc32(images), "labels": zlib.crc32(labels)}
+        (part / "checksums.json").write_text(json.dumps(checksums))
+        part.chmod(0o755)
+        try:
+            part.rename(entry)
+        except OSError:
+            if not entry.exists():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _set_aside(entry: pathlib.Path) -> None:
+    """Removes a damaged entry in one step, so that nobody reads it half removed."""
+    away = pathlib.Path(tempfile.mkdtemp(prefix=f"{entry.name}.damaged-", dir=entry.parent))
+    with contextlib.suppress(FileNotFoundError):  # Another process was quicker.
+        entry.rename(away / "entry")
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _decode(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads and decodes every example: images uint8 [N, H, W, C], labels unsigned [N]."""
+    image_key, label_key = builder.info.supervised_keys
+    source = builder.as_data_source(split=split)
+    num_classes = builder.info.features[label_key].num_classes
+    first = np.asarray(source[0][image_key])
+    images = np.empty((len(source), *first.shape), np.uint8)
+    labels = np.empty(len(source), np.min_scalar_type(num_classes - 1))
+    for i in range(len(source)):
+        example = source[i]
+        image, label = np.asarray(example[image_key]), int(example[label_key])
+        if image.shape != first.shape or image.dtype != np.uint8:
+            raise UsageError(
+                f"data set {builder.info.name!r}: image {i} of {split} is {image.dtype} "
+                f"{image.shape}, the first is {first.dtype} {first.shape}: expected uint8 images "
+                "of one size"
+            )
+        if not 0 <= label < num_classes:
+            raise UsageError(
+                f"data set {builder.info.name!r}: example {i} of {split} has label {label}, "
+                f"expected 0 to {num_classes - 1}"
+            )
+        images[i], labels[i] = image, label
+    return images, labels
+
+
+def hold_out(count: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides the examples of the train split into a training and a validation part.
+
+    Args:
+      count: number of examples, N.
+      validation_size: how many of them go to the validation part; less than N.
+      seed: of the division alone, so that it stays the same while the run's seed varies.
+
+    Returns:
+      Sorted int32 indices [N - validation_size] and [validation_size], together 0 .. N-1.
+
+    Raises:
+      UsageError: validation_size leaves nothing to train on.
+    """
+    if validation_size >= count:
+        raise UsageError(
+            f"data.validation_size is {validation_size}, but the train split has {count} "
+            f"examples: expected at most {count - 1}"
+        )
+    # RandomState, because its stream is frozen by NumPy's compatibility policy; default_rng's
+    # is not.
+    order = np.random.RandomState(seed).permutation(count).astype(np.int32)
+    return np.sort(order[validation_size:]), np.sort(order[:validation_size])
+
+
+def channel_statistics(images: np.ndarray, indices: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, in units of 1/255, over the given images.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      indices: int [n], rows to take.
+
+    Returns:
+      Two lists of C floats. The sums are exact integers, so the result does not depend on the
+      order; a constant channel has the deviation of one grey level instead of zero.
+    """
+    total = np.zeros(images.shape[-1])
+    squares = np.zeros(images.shape[-1])
+    for chunk in np.array_split(indices, max(1, len(indices) // 1000)):
+        # Sums of products up to 255^2 stay below 2^53, where float64 counts exactly.
+        pixels = images[chunk].reshape(-1, images.shape[-1]).astype(np.float64)
+        total += pixels.sum(axis=0)
+        squares += np.einsum("nc,nc->c", pixels, pixels)
+    count = len(indices) * images.shape[1] * images.shape[2]
+    mean = total / count
+    deviation = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0.0)), 1.0)
+    return (mean / 255).tolist(), (deviation / 255).tolist()
+
+
+def to_device(arrays: Arrays, indices: np.ndarray, sharding: jax.sharding.Sharding) -> Examples:
+    """Places a part of a split on every device of `sharding` (replicated)."""
+    return Examples(
+        images=jax.device_put(np.asarray(arrays.images), sharding),
+        labels=jax.device_put(np.asarray(arrays.labels, np.int32), sharding),
+        indices=jax.device_put(np.asarray(indices, np.int32), sharding),
+    )
+
+
+def epoch_order(key: jax.Array, indices: jax.Array) -> jax.Array:
+    """The rows `indices` int32 [n] in the random order of one epoch; `key` is that epoch's."""
+    return jax.random.permutation(key, indices, independent=False)
+
+
+def take_batch(
+    order: jax.Array, batch: int | jax.Array, batch_size: int, padded_size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Rows of one batch, and which of them count.
+
+    Args:
+      order: int32 [n], rows in the order in which they are visited.
+      batch: number of the batch within the pass, from 0; may be traced.
+      batch_size: examples a batch, B.
+      padded_size: rows a batch, B' >= B, that every device gets the same number of.
+
+    Returns:
+      rows int32 [B'] and mask bool [B'], False for the rows beyond B and beyond the last example.
+    """
+    within = jnp.arange(padded_size, dtype=jnp.int32)
+    positions = batch * batch_size + within
+    mask = (within < batch_size) & (positions < order.shape[0])
+    return order[jnp.where(mask, positions, 0)], mask

@@ -1,0 +1,89 @@
+"""Evaluates a checkpoint of a run on a whole split and writes the report."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from cifar_cnn import checkpoint, experiment, files, mesh, rundir
+from cifar_cnn.checks import check_choice
+from cifar_cnn.data import Facts
+from cifar_cnn.report import classification, confusion, predictions
+
+
+def evaluate_run(
+    workdir: pathlib.Path,
+    *,
+    split: str,
+    which: str,
+    tta: bool,
+    rows: str,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Evaluates one checkpoint on every example of a split, each exactly once.
+
+    Prints the report and writes metrics.json, confusion_matrix.png, confusion_matrix.csv and
+    predictions.csv to WORKDIR/eval/SPLIT-STEP (SPLIT-STEP-tta with test-time augmentation).
+
+    Args:
+      workdir: of the run; needs config.json, run.json and checkpoints/.
+      split: 'test', 'validation' or 'train' (without the validation part).
+      which: 'best', 'latest' or a step.
+      tta: average the probabilities over mirrored and shifted views.
+      rows: 'true' or 'predicted', what the rows of the confusion matrix are.
+      settings: keys of the section `run` that differ on this machine, such as data_dir.
+
+    Returns:
+      What metrics.json holds.
+
+    Raises:
+      UsageError: not a run directory, no such checkpoint or split.
+      MachineError: a damaged checkpoint, no device, a disk that fails.
+    """
+    check_choice("--split", split, ("test", "train", "validation"))
+    check_choice("--rows", rows, ("predicted", "true"))
+    config = rundir.read(workdir, "config.json")
+    config["run"].update(settings)
+    about = rundir.read(workdir, "run.json")
+    facts = Facts.from_json(about["data"])
+    step = checkpoint.choose(workdir, which)
+    devices = experiment.start_devices(config)
+    print(
+        f"{mesh.describe(devices)}, {workdir}, checkpoint of step {step}, {split} split of "
+        f"{facts.name}",
+        flush=True,
+    )
+    run = experiment.build(config, facts, devices, tta=tta)
+    state = checkpoint.restore(workdir, step, run.abstract_state)
+    examples = experiment.load_evaluation(config, facts, split, devices, print)
+    sums, logits = run.evaluate(state.eval_variables, examples)
+    logits = np.asarray(logits)
+    indices = np.asarray(examples.indices)
+    labels = np.asarray(examples.labels)[indices]
+
+    report = classification.classification_metrics(logits, labels, facts.class_names)
+    assert report["examples"] == int(sums.compute()["count"]) == len(indices)
+    metrics = {
+        "data": facts.name,
+        "split": split,
+        "step": step,
+        "checkpoint": which,
+        "tta": tta,
+        "class_names": list(facts.class_names),
+        **report,
+    }
+    predicted = logits.argmax(axis=-1)
+    matrix = confusion.confusion_matrix(labels, predicted, len(facts.class_names))
+    folder = workdir / "eval" / (f"{split}-{step}" + ("-tta" if tta else ""))
+    title = f"{facts.name} {split}, step {step}: accuracy {report['accuracy']:.2%}"
+    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    confusion.plot(matrix, facts.class_names, folder / "confusion_matrix.png", rows, title)
+    confusion.write_csv(matrix, facts.class_names, folder / "confusion_matrix.csv", rows)
+    predictions.write_predictions_csv(
+        folder / "predictions.csv", indices, labels, logits, facts.class_names
+    )
+    print(classification.format_report(metrics))
+    print(confusion.format_matrix(matrix, facts.class_names, rows))
+    print(f"written to {folder}")
+    return metrics

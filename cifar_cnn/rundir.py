@@ -1,0 +1,145 @@
+"""The run directory explains itself: config.json and run.json beside checkpoints and metrics.
+
+config.json is the complete config; run.json the data (name, version, class names, normalisation,
+division), the versions of the libraries, the commit and the devices that the run started on.
+"""
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import tempfile
+from typing import Any
+
+from cifar_cnn import __version__, files
+from cifar_cnn.checks import MachineError, UsageError
+
+# Where a run computes, and not what: may differ between the starts of one run.
+FREE_SECTION = "run"
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+
+def open_run(
+    workdir: pathlib.Path, config: dict[str, Any], data: dict[str, Any], devices: str
+) -> None:
+    """Writes config.json and run.json of a new run, or checks that an old run goes on.
+
+    Args:
+      workdir: made if it is not there.
+      config: the complete config as nested dictionaries.
+      data: facts of the data set, see `data.Facts`.
+      devices: in words.
+
+    Raises:
+      UsageError: the directory holds a run with another config or other data.
+      MachineError: the directory cannot be written.
+    """
+    new = {"config.json": _as_json(config), "run.json": _as_json({"data": data})}
+    if is_run(workdir):
+        check_same(workdir, config)
+        old = read(workdir, "run.json")
+        differing = _differences(old["data"], json.loads(new["run.json"])["data"])
+        if differing:
+            raise UsageError(
+                f"{workdir} was trained on other data ({'; '.join(differing)}): use that data, "
+                "or another --workdir"
+            )
+        return
+    about = {
+        "data": data,
+        "devices": devices,
+        "commit": _commit(),
+        "versions": {
+            "cifar_cnn": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+    }
+    files.write_text(workdir / "run.json", _as_json(about))
+    # Last, because its presence marks the directory as a run.
+    files.write_text(workdir / "config.json", new["config.json"])
+
+
+def is_run(workdir: pathlib.Path) -> bool:
+    """Whether the directory holds a run."""
+    return (workdir / "config.json").exists()
+
+
+def check_same(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Raises UsageError with the differing keys if `workdir` holds a run of another config."""
+    if not is_run(workdir):
+        return
+    old, new = read(workdir, "config.json"), json.loads(_as_json(config))
+    old.pop(FREE_SECTION, None)
+    new.pop(FREE_SECTION, None)
+    differing = _differences(old, new)
+    if differing:
+        raise UsageError(
+            f"{workdir} holds a run with another config ({'; '.join(differing)}): use the same "
+            "config to resume it, or another --workdir"
+        )
+
+
+def check_writable(workdir: pathlib.Path) -> None:
+    """Makes the directory if needed; raises MachineError unless files can be written there."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        raise MachineError(
+            f"cannot write to --workdir {workdir}: {error.strerror}; choose another directory"
+        ) from error
+
+
+def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
+    """Reads config.json or run.json.
+
+    Raises:
+      UsageError: the directory is no run, or the file is damaged.
+    """
+    path = workdir / name
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(
+            f"{workdir} is not a run directory: it has no {name}; give --workdir the directory "
+            "that cifar_cnn.main trained in"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}; restore it from a copy") from error
+
+
+def _as_json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """'key: old there, new here' for every leaf in which two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for name in sorted(old.keys() | new.keys())
+            for line in _differences(
+                old.get(name, "nothing"), new.get(name, "nothing"), f"{key}.{name}".lstrip(".")
+            )
+        ]
+    return [] if old == new else [f"{key}: {old!r} there, {new!r} here"]
+
+
+def _commit() -> str | None:
+    """The commit of this source tree, '+' for uncommitted changes; None outside of git."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if pathlib.Path(git("rev-parse", "--show-toplevel")) != root:
+            return None
+        dirty = "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "HEAD") + dirty
+    except (OSError, subprocess.CalledProcessError):
+        return None

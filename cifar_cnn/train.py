@@ -1,0 +1,141 @@
+"""The training loop: restore, run chunks of steps, validate, record, save."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from cifar_cnn import checkpoint, experiment, files, mesh, rundir
+from cifar_cnn.checks import MachineError
+from cifar_cnn.progress import Progress
+from cifar_cnn.record import Scalars
+from cifar_cnn.report.summary import format_summary, summarize
+from cifar_cnn.state import TrainState
+
+
+def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> TrainState:
+    """Trains the network of `config`, or resumes the run that `workdir` holds.
+
+    Writes config.json, run.json, model.txt, metrics.jsonl (the same bytes however often the run
+    was interrupted), timing.jsonl and checkpoints/.
+
+    Args:
+      config: complete nested config that `experiment.check` accepts.
+      workdir: run directory; made if needed.
+
+    Returns:
+      The state after the last epoch.
+
+    Raises:
+      UsageError: the workdir holds another run, the data is not there or does not suit.
+      MachineError: the disk fails, the loss is not finite, no checkpoint is intact.
+    """
+    rundir.check_same(workdir, config)
+    rundir.check_writable(workdir)
+    devices = experiment.start_devices(config)
+    print(f"{mesh.describe(devices)}, run directory {workdir}", flush=True)
+    facts, train_part, validation_part = experiment.load_training(config, devices, print)
+    run = experiment.build(config, facts, devices)
+    rundir.open_run(workdir, config, dataclasses.asdict(facts), mesh.describe(devices))
+    summary = format_summary(summarize(run.model, facts.image_shape), facts.name)
+    files.write_text(workdir / "model.txt", summary + "\n")
+    print(summary)
+
+    state = checkpoint.restore_newest(workdir, run.abstract_state)
+    step = 0 if state is None else int(state.step)
+    if step:
+        print(f"resuming after step {step} of {run.total_steps}")
+    if state is None:
+        state = run.init()
+    progress = Progress(total_steps=run.total_steps, done_steps=step, batch_size=run.batch_size)
+    manager = checkpoint.open_manager(workdir, keep_latest=run.keep_latest, keep_best=run.keep_best)
+    with (
+        manager,
+        progress,
+        Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
+        Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
+    ):
+        compiled = False
+        while step < run.total_steps:
+            first = step
+            start = time.monotonic()
+            state, records = run.train_chunk(state, train_part, jnp.int32(_next_stop(run, step)))
+            step = int(state.step)
+            seconds = time.monotonic() - start
+            window = _mean_over(records, step - first, first)
+            epoch = step / run.steps_per_epoch
+            metrics.write(
+                step,
+                epoch=epoch,
+                train_loss=window["loss"],
+                train_accuracy=window["accuracy"],
+                learning_rate=float(run.schedule(step - 1)),
+            )
+            timing.write(step, steps=step - first, seconds=seconds, compiling=not compiled)
+            progress.update(
+                step,
+                step - first,
+                seconds if compiled else 0.0,
+                epoch=epoch,
+                **window,
+            )
+            compiled = True
+            if step % run.steps_per_epoch:
+                continue
+            epoch = step // run.steps_per_epoch
+            scores = None
+            if validation_part and _is_due(epoch, run.eval_every_epochs, run.epochs):
+                result = run.evaluate(state.eval_variables, validation_part)[0].compute()
+                scores = {
+                    "validation_loss": float(result["loss"]),
+                    "validation_accuracy": float(result["accuracy"]),
+                }
+                metrics.write(step, epoch=float(epoch), **scores)
+                progress.say(
+                    f"epoch {epoch}/{run.epochs}  validation loss {result['loss']:.4f}  "
+                    f"validation accuracy {result['accuracy']:.2%}"
+                )
+            if _is_due(epoch, run.checkpoint_every_epochs, run.epochs):
+                checkpoint.save(manager, state, scores)
+        manager.wait_until_finished()
+    print(
+        f"trained {run.epochs} epochs; evaluate with: "
+        f"python scripts/evaluate.py --workdir={workdir}"
+    )
+    return state
+
+
+def _next_stop(run: experiment.Experiment, step: int) -> int:
+    """End of the log window or of the epoch that `step` lies in, whichever comes first."""
+    within = step % run.steps_per_epoch
+    window_end = (within // run.log_every_steps + 1) * run.log_every_steps
+    return step - within + min(window_end, run.steps_per_epoch)
+
+
+def _is_due(epoch: int, every: int, last: int) -> bool:
+    return epoch % every == 0 or epoch == last
+
+
+def _mean_over(records: Mapping[str, Any], count: int, first: int) -> dict[str, float]:
+    """Loss and accuracy over the examples of a window of steps.
+
+    Raises:
+      MachineError: a loss is not finite; names the step.
+    """
+    arrays = {name: np.asarray(values, np.float64)[:count] for name, values in records.items()}
+    bad = np.flatnonzero(~np.isfinite(arrays["loss"]))
+    if bad.size:
+        raise MachineError(
+            f"the loss of step {first + bad[0]} is {arrays['loss'][bad[0]]}: training stopped, the "
+            "last checkpoint is from before it; try a lower optim.learning_rate or "
+            "optim.clip_norm=1 in another --workdir"
+        )
+    total = arrays["count"].sum()
+    return {
+        "loss": float((arrays["loss"] * arrays["count"]).sum() / total),
+        "accuracy": float(arrays["correct"].sum() / total),
+    }

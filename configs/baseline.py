@@ -1,0 +1,13 @@
+"""CIFAR-10, the lessons' network without dropout and without augmentation: it overfits.
+
+python -m cifar_cnn.main --config=configs/baseline.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """conv 32, 32, pool, conv 64, 64, pool, dense 512, 10; Adam."""
+    return default.get_config()

@@ -1,0 +1,86 @@
+"""Every key of an experiment, with its unit. Other configs call this one and override a few keys.
+
+The values here are those of `baseline.py`: the lessons' convolutional network on CIFAR-10 without
+dropout and without augmentation.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
+
+
+def get_config() -> ConfigDict:
+    """Returns the complete, locked config."""
+    c = ConfigDict()
+    c.seed = 0  # Of initialisation, data order, augmentation and dropout.
+
+    c.data = data = ConfigDict()
+    data.name = "cifar10"  # Any TFDS image-classification set, or the embedded 'shapes10'.
+    data.validation_size = 5000  # Examples held out of the train split; 0 for none.
+    data.split_seed = 0  # Of that division alone: the same for every seed.
+
+    c.augment = augment = ConfigDict()
+    augment.names = ()  # In this order: 'flip', 'crop', 'cutout'. Each has its section here.
+    augment.flip = ConfigDict({"probability": 0.5})
+    augment.crop = ConfigDict({"padding": 4, "mode": "reflect"})  # Pixels; reflect, zero or edge.
+    augment.cutout = ConfigDict({"size": 8, "fill": 128})  # Pixels; grey level 0 to 255.
+
+    c.model = model = ConfigDict()
+    model.name = "plain"  # The family; its keys are in the section of that name.
+    model.dtype = "float32"  # Of the computation; 'bfloat16' for accelerators. Weights: float32.
+    model.plain = plain = ConfigDict()
+    plain.filters = ((32, 32), (64, 64))  # One tuple a stage, one number a convolution.
+    # One value for all stages, or a tuple with one a stage:
+    plain.kernel_size = _one_or_each(3)  # Pixels, square.
+    plain.stride = _one_or_each(1)  # Pixels, of the convolutions.
+    plain.padding = _one_or_each("SAME")  # 'SAME' or 'VALID', of the convolutions.
+    plain.pool = _one_or_each("max")  # 'max', 'avg' or 'none', at the end of a stage.
+    plain.pool_size = _one_or_each(2)  # Pixels, square.
+    plain.pool_stride = _one_or_each(2)  # Pixels.
+    plain.conv_dropout = _one_or_each(0.0)  # Rate, after the pooling.
+    plain.batch_norm = False  # After every convolution.
+    plain.activation = "relu"  # elu, gelu, leaky_relu, relu, sigmoid, silu, tanh.
+    plain.dense = (512,)  # Widths of the hidden dense layers.
+    plain.dense_dropout = 0.0  # Rate, after every hidden dense layer.
+
+    c.optim = optim = ConfigDict()
+    optim.name = "adam"  # adam, adamw or sgd; its keys are in the section of that name.
+    optim.learning_rate = 1e-3  # The highest of the schedule.
+    optim.schedule = "constant"  # constant, cosine, triangular or one_cycle.
+    optim.warmup_epochs = 0.0  # Linear rise before 'constant' and 'cosine'.
+    optim.end_factor = 0.0  # Last rate / highest rate, of all but 'constant'.
+    optim.peak_fraction = 0.3  # Where 'triangular' and 'one_cycle' are highest, of all steps.
+    optim.ema_decay = 0.0  # Evaluate a moving average of the weights, per step; 0 for none.
+    optim.weight_decay = 0.0  # On kernels only; adamw (decoupled) and sgd (added to gradients).
+    optim.clip_norm = 0.0  # Global norm that gradients are clipped to; 0 for no clipping.
+    optim.adam = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
+    optim.adamw = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
+    optim.sgd = ConfigDict({"momentum": 0.9, "nesterov": True})
+
+    c.train = train = ConfigDict()
+    train.epochs = 20  # Passes over the training part.
+    train.batch_size = 128  # Examples a step, over all devices together.
+    train.label_smoothing = 0.0  # Share of the target spread evenly over the classes.
+    train.log_every_steps = 50  # Steps that one line of metrics.jsonl covers.
+
+    c.eval = evaluation = ConfigDict()
+    evaluation.every_epochs = 1  # Validation; the last epoch is always validated.
+    evaluation.batch_size = 500  # Examples a step, over all devices together.
+    evaluation.tta_shift = 1  # Pixels, of the shifted views of scripts/evaluate.py --tta.
+
+    c.checkpoint = checkpoint = ConfigDict()
+    checkpoint.every_epochs = 1  # The last epoch is always saved.
+    checkpoint.keep_latest = 2  # The newest ones kept,
+    checkpoint.keep_best = 1  # and those of the highest validation accuracy.
+
+    # Where the run computes, and not what: these may change when it is resumed.
+    c.run = run = ConfigDict()
+    run.platform = "auto"  # auto, cpu, cuda, rocm or tpu; anything but auto must be there.
+    run.cpu_devices = 0  # Devices that a CPU shows as; 0 for one a core, at most 8.
+    run.data_dir = ""  # Of prepared TFDS sets; '' for $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    run.cache_dir = ""  # Of decoded arrays and programs; '' for ~/.cache/cifar_cnn.
+    return c.lock()
+
+
+def _one_or_each(value: int | float | str) -> FieldReference:
+    """A key that takes one value, or a tuple of values."""
+    return FieldReference(value, field_type=object)
