@@ -30,13 +30,18 @@ def open_manager(
       keep_latest: how many of the newest are kept.
       keep_best: how many of the highest validation accuracy are kept beside them.
     """
+
+    def score(metrics: dict[str, float]) -> float:
+        return metrics[_METRIC]
+
     best = policies.BestN(
-        get_metric_fn=lambda metrics: metrics[_METRIC],
+        get_metric_fn=score,
         n=keep_best,
         keep_checkpoints_without_metrics=False,
     )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best]),
+        best_fn=score,  # Without it Orbax keeps no metrics for the policy to see.
         cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(_folder(workdir), options=options)

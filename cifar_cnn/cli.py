@@ -16,6 +16,8 @@ def run(command: Callable[[], None]) -> int:
     """Runs a command and returns its exit code; foreseen errors become one line on stderr."""
     # Libraries log details at lower levels (Orbax on every save, TFDS on its image decoder).
     logging.set_verbosity(logging.ERROR)
+    # A log file shows each line when it is printed, not when a buffer is full.
+    sys.stdout.reconfigure(line_buffering=True)
     try:
         command()
     except UsageError as error:

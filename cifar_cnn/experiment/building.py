@@ -1,0 +1,154 @@
+"""The objects and programs of a run, built from its config and the facts of its data."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from cifar_cnn import augment as augment_lib
+from cifar_cnn import data as data_lib
+from cifar_cnn import mesh as mesh_lib
+from cifar_cnn import models, steps
+from cifar_cnn.experiment.parts import (
+    DTYPES,
+    Config,
+    make_augment,
+    make_optimizer,
+    make_schedule,
+)
+from cifar_cnn.metrics import Metrics
+from cifar_cnn.rng import stream
+from cifar_cnn.state import TrainState, init_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that a run computes with; programs are compiled when first called.
+
+    Attributes:
+      facts: of the data.
+      mesh: the devices.
+      model: the network.
+      schedule: step -> learning rate.
+      abstract_state: shapes, dtypes and shardings of the state.
+      init: () -> state before the first step.
+      train_chunk: (state, examples, stop step) -> (state, records); see `steps.train_chunk`.
+        Donates the state.
+      evaluate: (variables, examples) -> (Metrics, logits); see `steps.eval_pass`.
+      batch_size: examples a step.
+      steps_per_epoch, total_steps: updates.
+      epochs: of the whole run.
+      log_every_steps, eval_every_epochs, checkpoint_every_epochs: intervals.
+      keep_latest, keep_best: numbers of checkpoints.
+    """
+
+    facts: data_lib.Facts
+    mesh: Mesh
+    model: nn.Module
+    schedule: optax.Schedule
+    abstract_state: TrainState
+    init: Callable[[], TrainState]
+    train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    evaluate: Callable[..., tuple[Metrics, jax.Array]]
+    batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+    epochs: int
+    log_every_steps: int
+    eval_every_epochs: int
+    checkpoint_every_epochs: int
+    keep_latest: int
+    keep_best: int
+
+
+def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = False) -> Experiment:
+    """Builds the objects of a run. Nothing is compiled; the network is traced once for its shapes.
+
+    Args:
+      tta: whether evaluation averages over the views of `augment.make_views`.
+
+    Raises:
+      UsageError: a network that does not fit the images, test-time views that suit no training.
+    """
+    train = config["train"]
+    key = jax.random.key(config["seed"], impl="threefry2x32")
+    replicated, sharded = mesh_lib.replicated(mesh), mesh_lib.batch_sharded(mesh)
+    model = models.make_model(
+        config["model"]["name"],
+        config["model"][config["model"]["name"]],
+        num_classes=len(facts.class_names),
+        dtype=DTYPES[config["model"]["dtype"]],
+    )
+    steps_per_epoch = -(-facts.train_examples // train["batch_size"])
+    schedule = make_schedule(config, steps_per_epoch)
+    optimizer = make_optimizer(config, schedule)
+    ema_decay = config["optim"]["ema_decay"]
+    init = functools.partial(
+        init_state, model, optimizer, stream(key, "init"), facts.image_shape, ema=ema_decay > 0
+    )
+    abstract_state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
+        jax.eval_shape(init),
+    )
+    mean, std = jnp.asarray(facts.mean), jnp.asarray(facts.std)
+    step = functools.partial(
+        steps.train_step,
+        model=model,
+        optimizer=optimizer,
+        augment=make_augment(config),
+        mean=mean,
+        std=std,
+        label_smoothing=train["label_smoothing"],
+        ema_decay=ema_decay,
+    )
+    longest = min(train["log_every_steps"], steps_per_epoch)
+    chunk = functools.partial(
+        steps.train_chunk,
+        step=step,
+        batch_size=train["batch_size"],
+        padded_size=mesh_lib.padded_size(train["batch_size"], mesh),
+        steps_per_epoch=steps_per_epoch,
+        longest=longest,
+        sharding=sharded,
+    )
+    jitted_chunk = jax.jit(chunk, donate_argnums=0, out_shardings=replicated)
+    views = [(1.0, lambda images: images)]
+    if tta:
+        views = augment_lib.make_views(
+            config["augment"]["names"], shift=config["eval"]["tta_shift"]
+        )
+    eval_pass = functools.partial(
+        steps.eval_pass,
+        model=model,
+        views=views,
+        mean=mean,
+        std=std,
+        num_classes=len(facts.class_names),
+        batch_size=config["eval"]["batch_size"],
+        padded_size=mesh_lib.padded_size(config["eval"]["batch_size"], mesh),
+        sharding=sharded,
+    )
+    return Experiment(
+        facts=facts,
+        mesh=mesh,
+        model=model,
+        schedule=schedule,
+        abstract_state=abstract_state,
+        init=jax.jit(init, out_shardings=replicated),
+        train_chunk=lambda state, examples, stop: jitted_chunk(state, examples, key, stop),
+        evaluate=jax.jit(eval_pass, out_shardings=replicated),
+        batch_size=train["batch_size"],
+        steps_per_epoch=steps_per_epoch,
+        total_steps=steps_per_epoch * train["epochs"],
+        epochs=train["epochs"],
+        log_every_steps=train["log_every_steps"],
+        eval_every_epochs=config["eval"]["every_epochs"],
+        checkpoint_every_epochs=config["checkpoint"]["every_epochs"],
+        keep_latest=config["checkpoint"]["keep_latest"],
+        keep_best=config["checkpoint"]["keep_best"],
+    )

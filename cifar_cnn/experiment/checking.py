@@ -1,0 +1,106 @@
+"""Checks of a whole config, before data, devices and compiling."""
+
+from collections.abc import Iterator
+
+from cifar_cnn import augment as augment_lib
+from cifar_cnn import mesh as mesh_lib
+from cifar_cnn import models, optim
+from cifar_cnn.checks import (
+    UsageError,
+    check_choice,
+    check_int,
+    check_key,
+    check_number,
+    leaves,
+)
+from cifar_cnn.experiment.parts import (
+    DTYPES,
+    Config,
+    make_augment,
+    make_optimizer,
+    make_schedule,
+)
+
+
+def check(config: Config, default: Config) -> None:
+    """Checks everything that can be checked without data and devices.
+
+    Args:
+      config: complete nested config.
+      default: `configs/default.py`'s, which says what keys there are and what "unset" means.
+
+    Raises:
+      UsageError: unknown or missing keys, values of the wrong type or out of range, and keys set
+        to something that this config never reads.
+    """
+    known, got = dict(leaves(default)), dict(leaves(config))
+    for key in sorted(got):
+        check_key(key, known)
+    for key in sorted(known.keys() - got.keys()):
+        raise UsageError(f"config.{key} is missing: start from configs/default.py")
+
+    check_int("seed", config["seed"], minimum=0, maximum=2**31 - 1)
+    data, train = config["data"], config["train"]
+    if not isinstance(data["name"], str) or not data["name"]:
+        raise UsageError(f"data.name is {data['name']!r}, expected a TFDS name such as 'cifar10'")
+    check_int("data.validation_size", data["validation_size"], minimum=0)
+    check_int("data.split_seed", data["split_seed"], minimum=0, maximum=2**32 - 1)
+    check_int("train.epochs", train["epochs"], minimum=1, maximum=100_000)
+    check_int("train.batch_size", train["batch_size"], minimum=1, maximum=1_000_000)
+    check_number("train.label_smoothing", train["label_smoothing"], minimum=0, below=1)
+    check_int("train.log_every_steps", train["log_every_steps"], minimum=1, maximum=100_000)
+    check_int("eval.every_epochs", config["eval"]["every_epochs"], minimum=1)
+    check_int("eval.batch_size", config["eval"]["batch_size"], minimum=1, maximum=1_000_000)
+    check_int("eval.tta_shift", config["eval"]["tta_shift"], minimum=1)
+    check_int("checkpoint.every_epochs", config["checkpoint"]["every_epochs"], minimum=1)
+    check_int("checkpoint.keep_latest", config["checkpoint"]["keep_latest"], minimum=1)
+    check_int("checkpoint.keep_best", config["checkpoint"]["keep_best"], minimum=0)
+    check_choice("model.dtype", config["model"]["dtype"], DTYPES)
+    check_choice("run.platform", config["run"]["platform"], mesh_lib.PLATFORMS)
+    check_int("run.cpu_devices", config["run"]["cpu_devices"], minimum=0, maximum=1024)
+    optimizer = config["optim"]
+    check_number("optim.warmup_epochs", optimizer["warmup_epochs"], minimum=0)
+    check_number("optim.ema_decay", optimizer["ema_decay"], minimum=0, below=1)
+    if optimizer["warmup_epochs"] >= train["epochs"]:
+        raise UsageError(
+            f"optim.warmup_epochs is {optimizer['warmup_epochs']}, expected less than "
+            f"train.epochs, {train['epochs']}"
+        )
+    make_augment(config)
+    make_optimizer(config, make_schedule(config, steps_per_epoch=100))
+    for key, reason in _unread_keys(config):
+        if got[key] != known[key]:
+            raise UsageError(
+                f"{key} is {got[key]!r}, but nothing reads it ({reason}): leave it at its default "
+                f"{known[key]!r}, or choose what reads it"
+            )
+
+
+def _unread_keys(config: Config) -> Iterator[tuple[str, str]]:
+    """Every key that this config never reads, with the reason."""
+    name = config["model"]["name"]
+    check_choice("model.name", name, models.MODELS)
+    for family in models.MODELS:
+        if family != name:
+            for key, _ in leaves(config["model"][family], f"model.{family}"):
+                yield key, f"model.name is {name!r}"
+    for key in models.MODELS[name][1](config["model"][name]):
+        yield f"model.{name}.{key}", "the network has no layer for it"
+    for other in optim.OPTIMIZERS:
+        if other != config["optim"]["name"]:
+            for key, _ in leaves(config["optim"][other], f"optim.{other}"):
+                yield key, f"optim.name is {config['optim']['name']!r}"
+    schedule = config["optim"]["schedule"]
+    if schedule == "constant":
+        yield "optim.end_factor", "optim.schedule is 'constant'"
+    if schedule not in ("triangular", "one_cycle"):
+        yield "optim.peak_fraction", f"optim.schedule is {schedule!r}"
+    else:
+        yield "optim.warmup_epochs", f"optim.schedule is {schedule!r}, which has its own rise"
+    for other in augment_lib.AUGMENTS:
+        if other not in config["augment"]["names"]:
+            for key, _ in leaves(config["augment"][other], f"augment.{other}"):
+                yield key, f"{other!r} is not in augment.names"
+    if not config["data"]["validation_size"]:
+        for key in ("data.split_seed", "eval.every_epochs", "checkpoint.keep_best"):
+            yield key, "data.validation_size is 0"

@@ -1,0 +1,67 @@
+"""Four CPU devices, strict promotion, and data: the embedded set always, real sets where they are.
+
+Real sets are read in place from $TFDS_DATA_DIR; a test that needs one is skipped where it is not.
+"""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+# Before any test touches a device.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache of decoded data of its own for the whole session; compiled programs go there too."""
+    folder = tmp_path_factory.mktemp("cache")
+    old = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    yield folder / "cifar_cnn"
+    if old is None:
+        del os.environ["XDG_CACHE_HOME"]
+    else:
+        os.environ["XDG_CACHE_HOME"] = old
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+def real_data(name: str) -> pytest.MarkDecorator:
+    """Skips a test where the real set `name` is not prepared."""
+    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    return pytest.mark.skipif(
+        not (folder / name).is_dir(), reason=f"no prepared {name} in {folder}: set TFDS_DATA_DIR"
+    )
+
+
+def make_config(overrides: dict | None = None) -> dict:
+    """The dropout config with a network small enough for a test, as nested dictionaries.
+
+    Args:
+      overrides: by dotted key, such as {"train.epochs": 1}.
+    """
+    from configs import dropout
+
+    config = dropout.get_config()
+    config.update_from_flattened_dict(
+        {
+            "data.name": "shapes10",
+            "data.validation_size": 500,
+            "model.plain.filters": ((8,), (16,)),
+            "model.plain.dense": (32,),
+            "train.epochs": 2,
+            "train.batch_size": 100,
+            "run.cpu_devices": 2,
+            **(overrides or {}),
+        }
+    )
+    return config.to_dict()

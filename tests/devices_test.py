@@ -1,0 +1,142 @@
+"""The same training on any number of devices, and every example counted exactly once."""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cifar_cnn import data, experiment, mesh
+from tests.conftest import make_config, real_data
+
+
+def make_run(devices, count, config, name="cifar10", split="test", tta=False):
+    """An experiment on the first `count` real images, on so many CPU devices."""
+    builder = experiment.make_builder({**config, "data": {"name": name}})
+    arrays = data.load_arrays(builder, split, experiment.cache_dir(config))
+    rows = np.arange(count)
+    mean, std = data.channel_statistics(arrays.images, rows)
+    facts = data.Facts(
+        name=name,
+        fingerprint="",
+        image_shape=arrays.images.shape[1:],
+        class_names=arrays.class_names,
+        mean=tuple(mean),
+        std=tuple(std),
+        train_examples=count,
+        validation_examples=0,
+    )
+    devices = mesh.make_mesh(jax.devices()[:devices])
+    run = experiment.build(config, facts, devices, tta=tta)
+    return run, data.to_device(arrays, rows, mesh.replicated(devices))
+
+
+def losses(devices, steps, config, count=2000):
+    run, examples = make_run(devices, count, config)
+    state = run.init()
+    state, records = run.train_chunk(state, examples, jnp.int32(steps))
+    assert int(state.step) == steps
+    return np.asarray(records["loss"])[:steps], state
+
+
+@real_data("cifar10")
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_any_number_of_devices_gives_the_same_losses(batch_norm):
+    # With dropout and augmentation. 100 does not divide by 3: two rows of padding in every step.
+    config = make_config({"model.plain.batch_norm": batch_norm, "optim.ema_decay": 0.9})
+    one, state = losses(1, 20, config)
+    assert one[-1] < one[0]
+    for devices in (2, 3, 4):
+        many, other = losses(devices, 20, config)
+        np.testing.assert_allclose(many, one, rtol=1e-5)
+        for a, b in zip(
+            jax.tree.leaves(state.batch_stats), jax.tree.leaves(other.batch_stats), strict=True
+        ):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+@real_data("cifar10")
+def test_the_last_batch_of_an_epoch_holds_what_is_left():
+    config = make_config({"train.batch_size": 128})
+    run, examples = make_run(3, 300, config)
+    _, records = run.train_chunk(run.init(), examples, jnp.int32(3))
+    assert run.steps_per_epoch == 3
+    np.testing.assert_array_equal(records["count"], [128, 128, 44])
+
+
+@real_data("cifar10")
+@pytest.mark.parametrize("tta", [False, True])
+def test_evaluation_counts_9999_examples_once(tta):
+    config = make_config({"eval.batch_size": 128})
+    run, examples = make_run(3, 9999, config, tta=tta)
+    variables = jax.device_get(run.init().eval_variables)
+    metrics, logits = run.evaluate(variables, examples)
+    result = metrics.compute()
+    assert int(result["count"]) == 9999
+    assert logits.shape == (9999, 10)
+    labels = np.asarray(examples.labels)[:9999]
+    assert float(result["accuracy"]) == pytest.approx(np.mean(logits.argmax(-1) == labels))
+    np.testing.assert_array_equal(
+        np.asarray(metrics.confusion).sum(1), np.bincount(labels, minlength=10)
+    )
+    # One device, other batches: the same logits for the same examples.
+    config["eval"]["batch_size"] = 2000
+    single, alone = make_run(1, 9999, config, tta=tta)
+    np.testing.assert_allclose(single.evaluate(variables, alone)[1], logits, rtol=1e-4, atol=1e-5)
+
+
+@real_data("cifar10")
+def test_the_step_compiles_once_a_run_and_chunks_do_not_matter(caplog):
+    config = make_config({"train.log_every_steps": 7})
+    run, examples = make_run(2, 1000, config)
+    state, seen = run.init(), []
+    with jax.log_compiles():
+        for stop in (7, 10, 13, 20):
+            state, records = run.train_chunk(state, examples, jnp.int32(stop))
+            seen += [x for x in np.asarray(records["loss"]) if np.isfinite(x)]
+    assert sum("Compiling jit(train_chunk)" in r.getMessage() for r in caplog.records) == 1
+    whole, _ = make_run(2, 1000, make_config({"train.log_every_steps": 10}))
+    state, records = whole.train_chunk(whole.init(), examples, jnp.int32(10))
+    first = np.asarray(records["loss"])
+    state, records = whole.train_chunk(state, examples, jnp.int32(20))
+    np.testing.assert_array_equal(seen, np.concatenate([first, records["loss"]]))
+
+
+@real_data("cifar10")
+def test_every_example_is_visited_once_an_epoch():
+    order = jax.jit(data.epoch_order)(jax.random.key(1), jnp.arange(50, dtype=jnp.int32) * 2)
+    rows, masks = zip(*[data.take_batch(order, i, 16, 18) for i in range(4)], strict=True)
+    visited = np.concatenate(rows)[np.concatenate(masks)]
+    np.testing.assert_array_equal(np.sort(visited), np.arange(50) * 2)
+    assert not np.array_equal(visited, np.arange(50) * 2)
+
+
+@real_data("cifar10")
+def test_devices_exchange_gradients_and_nothing_of_the_size_of_a_batch():
+    run, examples = make_run(4, 1000, make_config())
+    whole = jax.jit(lambda state, examples: run.train_chunk(state, examples, jnp.int32(5)))
+    text = whole.lower(run.init(), examples).compile().as_text()
+    assert " all-reduce(" in text
+    moved = [
+        line for line in text.splitlines() if re.search(r" all-(gather|to-all)\(|permute\(", line)
+    ]
+    # Images, features and dropout masks stay where they are.
+    sizes = [
+        math.prod(map(int, shape.split(",")))
+        for line in moved
+        for shape in re.findall(r"= \w+\[([\d,]+)\]", line)
+    ]
+    assert max(sizes, default=0) <= 100, moved
+
+
+def test_a_non_finite_loss_stops_the_loop_at_its_step():
+    config = make_config({"optim.learning_rate": 1e38, "optim.name": "sgd"})
+    run, examples = make_run(2, 1000, config, name="shapes10")
+    state, records = run.train_chunk(run.init(), examples, jnp.int32(10))
+    loss = np.asarray(records["loss"])
+    bad = int(np.flatnonzero(~np.isfinite(loss))[0])
+    assert 0 < bad < 9
+    assert int(state.step) == bad + 1
+    assert np.isnan(loss[bad + 1 :]).all()
