@@ -58,6 +58,8 @@ def _parsed(argv: list[str]) -> list[str]:
             check_key(key.removeprefix("config."), known)
     try:
         rest = flags.FLAGS(argv)
+        if _CONFIG.value is not None:
+            _CONFIG.value.keys()  # A config file that is not there raises here, and not before.
     except flags.Error as error:
         raise UsageError(f"{error} (--help lists the flags)") from error
     except OSError as error:

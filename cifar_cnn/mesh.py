@@ -11,6 +11,12 @@ from cifar_cnn.checks import MachineError, check_choice, check_int
 
 AXIS = "data"
 PLATFORMS = ("auto", "cpu", "cuda", "rocm", "tpu")
+# Bit-exact resume needs deterministic sums on a GPU; and a CPU device that waits for another must
+# survive a machine that is busy or was asleep (XLA's own limit is 40 seconds).
+_XLA_FLAGS = {
+    "xla_gpu_deterministic_ops": "true",
+    "xla_cpu_collective_call_terminate_timeout_seconds": "1200",
+}
 # More devices than this split a batch of 128 into pieces too small to pay for themselves.
 _MOST_CPU_DEVICES = 8
 
@@ -42,6 +48,9 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
     wanted = cpu_devices or min(usable_cores(), _MOST_CPU_DEVICES)
     if compile_cache_dir:
         jax.config.update("jax_compilation_cache_dir", compile_cache_dir)
+    old = os.environ.get("XLA_FLAGS", "")
+    added = [f"--{name}={value}" for name, value in _XLA_FLAGS.items() if name not in old]
+    os.environ["XLA_FLAGS"] = " ".join([old, *added]).strip()
     if platform != "auto":
         jax.config.update("jax_platforms", platform)
     # The backend may run already, as in tests: what it has is checked below.

@@ -47,10 +47,13 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
 
     state = checkpoint.restore_newest(workdir, run.abstract_state)
     step = 0 if state is None else int(state.step)
-    if step:
-        print(f"resuming after step {step} of {run.total_steps}")
     if state is None:
         state = run.init()
+    if step == run.total_steps:
+        print(f"this run is finished: {run.epochs} epochs, {step} steps; {_next_command(workdir)}")
+        return state
+    if step:
+        print(f"resuming after step {step} of {run.total_steps}")
     progress = Progress(total_steps=run.total_steps, done_steps=step, batch_size=run.batch_size)
     manager = checkpoint.open_manager(workdir, keep_latest=run.keep_latest, keep_best=run.keep_best)
     with (
@@ -102,11 +105,12 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
             if _is_due(epoch, run.checkpoint_every_epochs, run.epochs):
                 checkpoint.save(manager, state, scores)
         manager.wait_until_finished()
-    print(
-        f"trained {run.epochs} epochs; evaluate with: "
-        f"python scripts/evaluate.py --workdir={workdir}"
-    )
+    print(f"trained {run.epochs} epochs; {_next_command(workdir)}")
     return state
+
+
+def _next_command(workdir: pathlib.Path) -> str:
+    return f"evaluate with: python scripts/evaluate.py --workdir={workdir}"
 
 
 def _next_stop(run: experiment.Experiment, step: int) -> int:

@@ -23,6 +23,7 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     old = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder / "cifar_cnn" / "programs"))
     yield folder / "cifar_cnn"
     if old is None:
         del os.environ["XDG_CACHE_HOME"]

@@ -1,0 +1,85 @@
+"""A run that is killed and resumed ends with the same bytes as one that was not."""
+
+import json
+import pathlib
+import signal
+import time
+
+import pytest
+
+from tests import commands
+
+EPOCHS = 4
+
+
+def command(workdir, devices):
+    return (
+        "-m", "cifar_cnn.main", *commands.TINY, f"--workdir={workdir}",
+        f"--config.train.epochs={EPOCHS}", f"--config.run.cpu_devices={devices}",
+        "--config.optim.ema_decay=0.99", "--config.model.plain.batch_norm=True",
+        "--config.train.batch_size=50",
+    )  # fmt: skip
+
+
+def bytes_of(workdir):
+    """All that a run leaves that must not depend on interruptions."""
+    last = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    note = json.loads((last / "note" / "metadata").read_text())
+    assert len(note["checksums"]) > 20
+    return last.name, note, (workdir / "metrics.jsonl").read_bytes()
+
+
+def kill_when(condition, process):
+    """Kills -9 as soon as `condition` holds; fails if the run ends first."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, f"ended too early: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    commands.finish(process)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_killed_three_times_and_resumed_is_bit_identical(tmp_path, devices):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    process = commands.start(*command(broken, devices))
+    # While it compiles, before the first step is recorded.
+    kill_when(lambda: (broken / "timing.jsonl").exists(), process)
+    assert (broken / "config.json").exists()
+    # In the middle of saving a checkpoint.
+    process = commands.start(*command(broken, devices))
+    folder = broken / "checkpoints"
+    kill_when(lambda: any("tmp" in p.name for p in folder.glob("*")), process)
+    # Between two steps of a later epoch.
+    process = commands.start(*command(broken, devices))
+
+    def in_third_epoch():
+        path = broken / "metrics.jsonl"
+        return path.exists() and '"epoch": 2.' in path.read_text() and (folder / "180").exists()
+
+    kill_when(in_third_epoch, process)
+    out = commands.run(*command(broken, devices))
+    assert "resuming after step" in out
+    commands.run(*command(unbroken, devices))
+    assert bytes_of(broken) == bytes_of(unbroken)
+    assert pathlib.Path(unbroken / "checkpoints" / str(90 * EPOCHS)).is_dir()
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    commands.train(tmp_path, "--config.train.epochs=1")
+    before = bytes_of(tmp_path)
+    out = commands.train(tmp_path, "--config.train.epochs=1")
+    assert "is finished" in out
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_checkpoint_of_two_devices_resumes_on_one(tmp_path):
+    process = commands.start(*command(tmp_path, 2))
+    kill_when(lambda: (tmp_path / "checkpoints" / "90").exists(), process)
+    out = commands.run(*command(tmp_path, 1))
+    assert "resuming after step 90" in out
+    name, _, metrics = bytes_of(tmp_path)
+    assert name == str(90 * EPOCHS)
+    steps = [json.loads(line)["step"] for line in metrics.decode().splitlines()]
+    assert steps == sorted(steps)
