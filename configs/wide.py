@@ -9,7 +9,7 @@ from configs import dropout
 
 
 def get_config() -> ConfigDict:
-    """conv 64, 64, pool, dropout .25, conv 128, 128, pool, dropout .25, dense 512, dropout .5, 10."""
+    """conv 64, 64, pool, conv 128, 128, pool, dense 512, 10, with the dropout of `dropout.py`."""
     c = dropout.get_config()
     c.model.plain.filters = ((64, 64), (128, 128))
     return c

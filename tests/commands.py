@@ -9,8 +9,10 @@ from tests.conftest import ROOT
 # A network and a data set that train in seconds.
 TINY = (
     f"--config={ROOT}/configs/quickstart.py",
-    "--config.model.plain.filters=((8,),(16,))",
-    "--config.model.plain.dense=(32,)",
+    "--config.model.plain.filters=((16,),(32,))",
+    "--config.model.plain.dense=(64,)",
+    "--config.model.plain.dense_dropout=0.1",
+    "--config.optim.learning_rate=0.003",
     "--config.train.batch_size=100",
     "--config.train.log_every_steps=20",
 )

@@ -1,0 +1,124 @@
+"""Damaged checkpoints: found by their checksums, passed over, kept, and never silently used."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from cifar_cnn import checkpoint, mesh
+from cifar_cnn.checks import MachineError, UsageError
+from tests import commands
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    commands.train(workdir, "--config.train.epochs=3")
+    return workdir
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def abstract(workdir):
+    """Shapes of the tiny network's state, by the config that the run directory holds."""
+    from cifar_cnn import experiment, rundir
+    from cifar_cnn.data import Facts
+
+    facts = Facts.from_json(rundir.read(workdir, "run.json")["data"])
+    devices = mesh.make_mesh(jax.devices()[:3])
+    return experiment.build(rundir.read(workdir, "config.json"), facts, devices).abstract_state
+
+
+def flip_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def data_file(workdir, step):
+    files = (workdir / "checkpoints" / str(step) / "state").rglob("d/*")
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+DAMAGE = {
+    "byte flipped": lambda w: flip_bit(data_file(w, 135)),
+    "truncated": lambda w: data_file(w, 135).write_bytes(data_file(w, 135).read_bytes()[:1000]),
+    "file missing": lambda w: data_file(w, 135).unlink(),
+    "note missing": lambda w: shutil.rmtree(w / "checkpoints" / "135" / "note"),
+    "note changed": lambda w: (w / "checkpoints" / "135" / "note" / "metadata").write_text("{}"),
+    "empty directory": lambda w: (
+        shutil.rmtree(w / "checkpoints" / "135"), (w / "checkpoints" / "135").mkdir()
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_newest_intact_checkpoint_is_used_and_the_loss_is_said(workdir, damage):
+    DAMAGE[damage](workdir)
+    said = []
+    state = checkpoint.restore_newest(workdir, abstract(workdir), said.append)
+    assert int(state.step) == 90
+    assert len(said) == 1
+    assert "checkpoints/135 is damaged" in said[0]
+    assert "falling back" in said[0]
+    assert checkpoint.steps(workdir)[-1] == 90
+    assert (workdir / "damaged-checkpoints" / "135.0").is_dir()
+
+
+def test_a_run_goes_on_from_the_one_before_to_the_same_end(workdir, trained):
+    flip_bit(data_file(workdir, 135))
+    out = commands.train(workdir, "--config.train.epochs=3")
+    assert "checkpoints/135 is damaged" in out
+    assert "resuming after step 90" in out
+    for name in ("metrics.jsonl", "checkpoints/135/note/metadata"):
+        assert (workdir / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_none_intact_is_an_error_and_nothing_is_deleted(workdir):
+    known = checkpoint.steps(workdir)
+    for step in known:
+        flip_bit(data_file(workdir, step))
+    with pytest.raises(MachineError, match=f"none of the {len(known)} checkpoints"):
+        checkpoint.restore_newest(workdir, abstract(workdir), lambda line: None)
+    assert checkpoint.steps(workdir) == known
+    code, _, err = commands.finish(
+        commands.start("-m", "cifar_cnn.main", *commands.TINY, f"--workdir={workdir}",
+                       "--config.train.epochs=3")
+    )  # fmt: skip
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "nothing was deleted" in err
+    assert checkpoint.steps(workdir) == known
+
+
+def test_a_half_written_checkpoint_is_not_one(workdir):
+    folder = workdir / "checkpoints"
+    shutil.copytree(folder / "135", folder / "180.orbax-checkpoint-tmp")
+    assert checkpoint.steps(workdir)[-1] == 135
+    assert int(checkpoint.restore_newest(workdir, abstract(workdir)).step) == 135
+
+
+def test_latest_two_and_best_are_kept(workdir):
+    lines = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    scores = {x["step"]: x["validation_accuracy"] for x in lines if "validation_accuracy" in x}
+    best = max(scores, key=lambda step: (scores[step], step))
+    assert set(checkpoint.steps(workdir)) == {90, 135, best}
+    assert checkpoint.choose(workdir, "best") == best
+    assert checkpoint.choose(workdir, "latest") == 135
+    assert checkpoint.choose(workdir, "90") == 90
+    with pytest.raises(UsageError, match="expected best, latest or one of"):
+        checkpoint.choose(workdir, "91")
+
+
+def test_checksums_see_every_leaf_and_every_bit():
+    tree = {"a": np.zeros((2, 3), np.float32), "b": [np.int32(1)]}
+    first = checkpoint.checksums(tree)
+    assert len(first) == 2
+    tree["a"].view(np.uint8)[0, 5] = 1
+    assert checkpoint.checksums(tree) != first
