@@ -5,10 +5,13 @@ array and the validation metrics. Orbax writes under a temporary name and rename
 checkpoint is there whole or not at all; the checksums find what a disk or a copy spoils later.
 """
 
+import contextlib
+import gc
 import json
 import pathlib
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -99,19 +102,37 @@ def restore(workdir: pathlib.Path, step: int, abstract_state: Any) -> Any:
     items = ocp.args.Composite(
         state=ocp.args.StandardRestore(abstract_state), note=ocp.args.JsonRestore()
     )
-    try:
-        with ocp.CheckpointManager(
-            _folder(workdir),
-            options=ocp.CheckpointManagerOptions(read_only=True, lightweight_initialize=True),
-        ) as manager:
-            restored = manager.restore(step, args=items)
-        if restored.note is None or restored.note["checksums"] != checksums(restored.state):
-            raise ValueError("an array does not match its checksum")
-    except Exception as error:
-        # Orbax raises a dozen types for a damaged checkpoint, some of them plain ValueError.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise MachineError(f"checkpoint {path} is damaged: {reason}") from error
+    options = ocp.CheckpointManagerOptions(read_only=True, lightweight_initialize=True)
+    reason = ""
+    with _quiet_leftovers():
+        try:
+            with ocp.CheckpointManager(_folder(workdir), options=options) as manager:
+                restored = manager.restore(step, args=items)
+            if restored.note["checksums"] != checksums(restored.state):
+                reason = "an array does not match its checksum"
+        except Exception as error:
+            # Orbax raises a dozen types for a damaged checkpoint, some of them plain Exception.
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = reason.split(". See full TensorStore")[0][:200]
+    if reason:
+        raise MachineError(f"checkpoint {path} is damaged: {reason}")
     return restored.state
+
+
+@contextlib.contextmanager
+def _quiet_leftovers() -> Iterator[None]:
+    """Keeps Orbax's tracebacks off the screen.
+
+    Reads that it leaves unfinished after the first failure raise when they are collected, where
+    Python can only print: hundreds of lines about a failure that is already told in one.
+    """
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda *_: None
+    try:
+        yield
+    finally:
+        gc.collect()
+        sys.unraisablehook = hook
 
 
 def restore_newest(

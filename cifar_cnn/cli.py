@@ -24,8 +24,8 @@ def run(command: Callable[[], None]) -> int:
         return _fail(error, 2)
     except MachineError as error:
         return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "interrupted", 130)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn import checkpoint, experiment, files, mesh, rundir
-from cifar_cnn.checks import check_choice
+from cifar_cnn.checks import MachineError, check_choice
 from cifar_cnn.data import Facts
 from cifar_cnn.report import classification, confusion, predictions
 
@@ -55,7 +55,13 @@ def evaluate_run(
         flush=True,
     )
     run = experiment.build(config, facts, devices, tta=tta)
-    state = checkpoint.restore(workdir, step, run.abstract_state)
+    try:
+        state = checkpoint.restore(workdir, step, run.abstract_state)
+    except MachineError as error:
+        others = [str(other) for other in checkpoint.steps(workdir) if other != step]
+        raise MachineError(
+            f"{error}; other checkpoints: {', '.join(others) or 'none'} (--checkpoint=STEP)"
+        ) from error
     examples = experiment.load_evaluation(config, facts, split, devices, print)
     sums, logits = run.evaluate(state.eval_variables, examples)
     logits = np.asarray(logits)

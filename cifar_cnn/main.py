@@ -38,7 +38,11 @@ def _train() -> None:
 
     config = _CONFIG.value.to_dict()
     experiment.check(config, default.get_config().to_dict())
-    train.train_and_evaluate(config, workdir)
+    try:
+        train.train_and_evaluate(config, workdir)
+    except KeyboardInterrupt as interrupt:
+        message = "interrupted: the same command goes on after the last checkpoint"
+        raise KeyboardInterrupt(message) from interrupt
 
 
 def _parse(argv: list[str]) -> list[str]:

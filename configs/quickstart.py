@@ -13,6 +13,6 @@ def get_config() -> ConfigDict:
     c = dropout.get_config()
     c.data.name = "shapes10"
     c.data.validation_size = 500
-    c.train.epochs = 12
+    c.train.epochs = 8
     c.train.batch_size = 64
     return c

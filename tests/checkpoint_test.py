@@ -12,13 +12,6 @@ from cifar_cnn.checks import MachineError, UsageError
 from tests import commands
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    commands.train(workdir, "--config.train.epochs=3")
-    return workdir
-
-
 @pytest.fixture
 def workdir(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "run")

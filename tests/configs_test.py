@@ -88,7 +88,7 @@ BAD = [
     ({"model.name": "resnet"}, "model.name is 'resnet', expected one of: plain"),
     ({"model.dtype": "float16"}, "model.dtype is 'float16'"),
     ({"augment.names": ("rotate",)}, "augment.names is 'rotate', expected one of: crop, cut"),
-    ({"augment.names": ("flip,crop",)}, "augment.names is 'flip,crop', expected one of"),
+    ({"augment.names": ("flip,crop",)}, "augment.names has 'flip,crop', expected one name each"),
     ({"augment.crop.mode": "wrap"}, "augment.crop.mode is 'wrap'"),
     ({"model.plain.kernel_size": "big"}, "model.plain.kernel_size is 'big', expected an integer"),
     ({"model.plain.kernel_size": (3, 3, 3)}, "3 values for 2 stages"),

@@ -15,6 +15,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TFDS_DATA_DIR = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,17 +32,30 @@ def cache(tmp_path_factory):
         os.environ["XDG_CACHE_HOME"] = old
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, cache):
+    """A finished run of 3 epochs of 45 steps on the embedded set; tests that change it, copy it."""
+    from tests import commands
+
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    commands.train(workdir, "--config.train.epochs=3")
+    return workdir
+
+
 @pytest.fixture
 def key():
     return jax.random.key(0)
 
 
+def is_prepared(name: str) -> bool:
+    """Whether the real set `name` is there."""
+    return (TFDS_DATA_DIR / name).is_dir()
+
+
 def real_data(name: str) -> pytest.MarkDecorator:
     """Skips a test where the real set `name` is not prepared."""
-    folder = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    return pytest.mark.skipif(
-        not (folder / name).is_dir(), reason=f"no prepared {name} in {folder}: set TFDS_DATA_DIR"
-    )
+    reason = f"no prepared {name} in {TFDS_DATA_DIR}: set TFDS_DATA_DIR"
+    return pytest.mark.skipif(not is_prepared(name), reason=reason)
 
 
 def make_config(overrides: dict | None = None) -> dict:

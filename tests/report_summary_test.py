@@ -70,7 +70,7 @@ class Nested(nn.Module):
     @nn.compact
     def __call__(self, images, *, train, mask=None):
         x = Block(6, name="block")(images, train)
-        x = x * self.param("scale", nn.initializers.ones, (6,))
+        x = x * self.param("scale", nn.initializers.ones, (1, 1, 1, 6))
         return nn.Dense(3)(x.mean(axis=(1, 2)))
 
 

@@ -8,13 +8,25 @@ import time
 import pytest
 
 from tests import commands
+from tests.conftest import is_prepared
 
 EPOCHS = 4
 
 
+def shrunk_data():
+    """Real CIFAR-10 where it is prepared, with 4,500 images to train on; else the embedded set."""
+    if not is_prepared("cifar10"):
+        return ()
+    return (
+        "--config.data.name=cifar10",
+        "--config.data.validation_size=45500",
+        "--config.eval.every_epochs=100",
+    )
+
+
 def command(workdir, devices):
     return (
-        "-m", "cifar_cnn.main", *commands.TINY, f"--workdir={workdir}",
+        "-m", "cifar_cnn.main", *commands.TINY, *shrunk_data(), f"--workdir={workdir}",
         f"--config.train.epochs={EPOCHS}", f"--config.run.cpu_devices={devices}",
         "--config.optim.ema_decay=0.99", "--config.model.plain.batch_norm=True",
         "--config.train.batch_size=50",

@@ -14,6 +14,7 @@ from cifar_cnn import augment as augment_lib
 from cifar_cnn import data as data_lib
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn import models, steps
+from cifar_cnn.checks import UsageError
 from cifar_cnn.experiment.parts import (
     DTYPES,
     Config,
@@ -85,6 +86,12 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         dtype=DTYPES[config["model"]["dtype"]],
     )
     steps_per_epoch = -(-facts.train_examples // train["batch_size"])
+    total_steps = steps_per_epoch * train["epochs"]
+    if total_steps >= 2**31:
+        raise UsageError(
+            f"train.epochs is {train['epochs']}: {total_steps} steps do not fit an int32; "
+            "use fewer epochs or a larger train.batch_size"
+        )
     schedule = make_schedule(config, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)
     ema_decay = config["optim"]["ema_decay"]
@@ -144,7 +151,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         evaluate=jax.jit(eval_pass, out_shardings=replicated),
         batch_size=train["batch_size"],
         steps_per_epoch=steps_per_epoch,
-        total_steps=steps_per_epoch * train["epochs"],
+        total_steps=total_steps,
         epochs=train["epochs"],
         log_every_steps=train["log_every_steps"],
         eval_every_epochs=config["eval"]["every_epochs"],

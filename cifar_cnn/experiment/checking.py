@@ -66,6 +66,12 @@ def check(config: Config, default: Config) -> None:
             f"optim.warmup_epochs is {optimizer['warmup_epochs']}, expected less than "
             f"train.epochs, {train['epochs']}"
         )
+    for name in config["augment"]["names"]:
+        if isinstance(name, str) and "," in name:
+            raise UsageError(
+                f"augment.names has {name!r}, expected one name each: write "
+                "--config.augment.names=\"('flip','crop')\""
+            )
     make_augment(config)
     make_optimizer(config, make_schedule(config, steps_per_epoch=100))
     for key, reason in _unread_keys(config):

@@ -1,0 +1,20 @@
+"""The claims about the embedded set's network, on the quickstart's own config."""
+
+import json
+
+from tests import commands
+from tests.conftest import ROOT
+
+
+def test_the_quickstart_network_passes_90_percent(tmp_path):
+    # Five epochs of the eight: if they suffice, so do all.
+    commands.run(
+        "-m",
+        "cifar_cnn.main",
+        f"--config={ROOT}/configs/quickstart.py",
+        f"--workdir={tmp_path}",
+        "--config.train.epochs=5",
+    )
+    commands.run("scripts/evaluate.py", f"--workdir={tmp_path}")
+    (report,) = (tmp_path / "eval").glob("test-*/metrics.json")
+    assert json.loads(report.read_text())["accuracy"] > 0.9
