@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable
 
@@ -22,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.files import publish, staging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,29 +148,20 @@ def _read_entry(entry: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _write_entry(entry: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
     """Writes a cache entry whole or not at all; an entry made meanwhile by another wins."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    part = pathlib.Path(tempfile.mkdtemp(prefix=f"{entry.name}.part-", dir=entry.parent))
-    try:
+    with staging(entry.parent) as folder:
+        part = folder / entry.name
+        part.mkdir()
         np.save(part / "images.npy", images)
         np.save(part / "labels.npy", labels)
         checksums = {"images": zlib.crc32(images), "labels": zlib.crc32(labels)}
         (part / "checksums.json").write_text(json.dumps(checksums))
-        part.chmod(0o755)
-        try:
-            part.rename(entry)
-        except OSError:
-            if not entry.exists():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        publish(part, entry)
 
 
 def _set_aside(entry: pathlib.Path) -> None:
     """Removes a damaged entry in one step, so that nobody reads it half removed."""
-    away = pathlib.Path(tempfile.mkdtemp(prefix=f"{entry.name}.damaged-", dir=entry.parent))
-    with contextlib.suppress(FileNotFoundError):  # Another process was quicker.
-        entry.rename(away / "entry")
-    shutil.rmtree(away, ignore_errors=True)
+    with staging(entry.parent) as folder, contextlib.suppress(FileNotFoundError):
+        entry.rename(folder / entry.name)  # Unless another process was quicker.
 
 
 def _decode(builder, split: str) -> tuple[np.ndarray, np.ndarray]:

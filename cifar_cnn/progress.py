@@ -40,6 +40,8 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._live.start()
+        if self._live.disable:
+            self.say("compiling; the first steps come in some ten seconds")
         return self
 
     def __exit__(self, *exception: object) -> None:

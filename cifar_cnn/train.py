@@ -105,7 +105,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
             if _is_due(epoch, run.checkpoint_every_epochs, run.epochs):
                 checkpoint.save(manager, state, scores)
         manager.wait_until_finished()
-    print(f"trained {run.epochs} epochs; {_next_command(workdir)}")
+    print(f"trained; {_next_command(workdir)}")
     return state
 
 

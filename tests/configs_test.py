@@ -68,6 +68,24 @@ def test_config_loads_builds_and_runs_a_step(name):
     assert np.isfinite(records["loss"][0])
 
 
+def test_bfloat16_computes_with_float32_parameters():
+    facts = data.Facts("x", "", (8, 8, 3), ("a", "b"), (0.5,) * 3, (0.2,) * 3, 8, 0)
+    devices = mesh.make_mesh(jax.devices()[:1])
+    config = make_config({"model.dtype": "bfloat16", "train.batch_size": 4})
+    run = experiment.build(config, facts, devices)
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    arrays = data.Arrays(images, np.arange(8) % 2, facts.class_names)
+    examples = data.to_device(arrays, np.arange(8), mesh.replicated(devices))
+    state, records = run.train_chunk(run.init(), examples, jnp.int32(2))
+    assert np.isfinite(records["loss"][:2]).all()
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {"float32"}
+    _, logits = run.evaluate(state.eval_variables, examples)
+    assert logits.dtype == np.float32
+    single = experiment.build(make_config({"train.batch_size": 4}), facts, devices)
+    _, exact = single.evaluate(state.eval_variables, examples)
+    assert 0 < np.abs(logits - exact).max() < 0.05
+
+
 def test_every_config_says_its_command():
     for name in NAMES:
         text = (ROOT / "configs" / f"{name}.py").read_text()

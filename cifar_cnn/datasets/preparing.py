@@ -17,7 +17,7 @@ from cifar_cnn.datasets import cifar, download, mnist, names
 from cifar_cnn.datasets.faults import faults_in_one_line
 from cifar_cnn.datasets.features import check_image_classification
 from cifar_cnn.datasets.shapes10 import Shapes10
-from cifar_cnn.datasets.staging import publish, staging
+from cifar_cnn.files import publish, staging
 
 # The names in `names.KNOWN`.
 _WITHOUT_TENSORFLOW = {
