@@ -1,14 +1,17 @@
 """The cache of decoded arrays: made once, verified, repaired. And the train split's division."""
 
+import dataclasses
+import json
 import time
 import types
 
+import jax
 import numpy as np
 import pytest
 
-from cifar_cnn import data, datasets
+from cifar_cnn import data, datasets, experiment, mesh
 from cifar_cnn.checks import UsageError
-from tests.conftest import real_data
+from tests.conftest import make_config, real_data
 
 
 class FakeBuilder:
@@ -139,3 +142,21 @@ def test_the_second_start_on_cifar10_takes_less_than_a_second(cache):
     assert arrays.images.shape == (50000, 32, 32, 3)
     np.testing.assert_array_equal(np.bincount(arrays.labels), [5000] * 10)
     assert arrays.class_names[0] == "airplane"
+
+
+def test_training_never_opens_the_test_split(monkeypatch):
+    opened = []
+    load = data.load_arrays
+
+    def spy(builder, split, *rest):
+        opened.append(split)
+        return load(builder, split, *rest)
+
+    monkeypatch.setattr(data, "load_arrays", spy)
+    devices = mesh.make_mesh(jax.devices()[:2])
+    facts, train, validation = experiment.load_training(make_config(), devices, print)
+    assert opened == ["train"]
+    assert facts.train_examples == len(train.indices) == 4500
+    assert facts.validation_examples == len(validation.indices) == 500
+    assert not set(np.asarray(train.indices)) & set(np.asarray(validation.indices))
+    assert data.Facts.from_json(json.loads(json.dumps(dataclasses.asdict(facts)))) == facts
