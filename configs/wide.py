@@ -1,4 +1,4 @@
-"""CIFAR-10, the dropout network with twice the filters.
+"""CIFAR-10, the dropout network with half as many filters again.
 
 python -m cifar_cnn.main --config=configs/wide.py
 """
@@ -9,7 +9,7 @@ from configs import dropout
 
 
 def get_config() -> ConfigDict:
-    """conv 64, 64, pool, conv 128, 128, pool, dense 512, 10, with the dropout of `dropout.py`."""
+    """conv 48, 48, pool, conv 96, 96, pool, dense 512, 10, with the dropout of `dropout.py`."""
     c = dropout.get_config()
-    c.model.plain.filters = ((64, 64), (128, 128))
+    c.model.plain.filters = ((48, 48), (96, 96))
     return c

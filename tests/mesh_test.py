@@ -33,9 +33,11 @@ def test_flags_that_the_user_has_set_are_left(monkeypatch):
 
 
 def test_missing_devices_are_refused_and_never_replaced():
-    with pytest.raises(UsageError, match="run.platform is 'gpu', expected one of: auto, cpu, cuda"):
+    with pytest.raises(
+        UsageError, match=r"run.platform is 'gpu', expected one of: auto, cpu, cuda"
+    ):
         mesh.start("gpu", 0)
-    with pytest.raises(UsageError, match="run.cpu_devices is -1"):
+    with pytest.raises(UsageError, match=r"run.cpu_devices is -1"):
         mesh.start("cpu", -1)
     with pytest.raises(MachineError, match=r"run.cpu_devices is 64, but JAX already runs with 4"):
         mesh.start("cpu", 64)
