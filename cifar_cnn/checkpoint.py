@@ -24,14 +24,23 @@ from cifar_cnn.checks import MachineError, UsageError
 _METRIC = "validation_accuracy"
 
 
-def open_manager(
+@contextlib.contextmanager
+def saving(
     workdir: pathlib.Path, *, keep_latest: int, keep_best: int
-) -> ocp.CheckpointManager:
-    """Opens the checkpoints of a run for writing.
+) -> Iterator[Callable[[Any, dict[str, float] | None], None]]:
+    """Opens the checkpoints of a run for writing; waits at the end until all are on disk.
 
     Args:
       keep_latest: how many of the newest are kept.
       keep_best: how many of the highest validation accuracy are kept beside them.
+
+    Yields:
+      save(state, metrics): starts saving `state` under its own step, and returns when the state
+      may be changed. `metrics` are those of the validation at this step, with
+      'validation_accuracy'; None without one.
+
+    Raises:
+      MachineError: the disk is full or cannot be written; raised at the next save, or at the end.
     """
 
     def score(metrics: dict[str, float]) -> float:
@@ -47,29 +56,38 @@ def open_manager(
         best_fn=score,  # Without it Orbax keeps no metrics for the policy to see.
         cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(_folder(workdir), options=options)
+    manager = ocp.CheckpointManager(_folder(workdir), options=options)
+
+    def save(state: Any, metrics: dict[str, float] | None) -> None:
+        note = {"checksums": checksums(state), "metrics": metrics}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note))
+        _told(lambda: manager.save(int(state.step), args=items, metrics=metrics), workdir)
+
+    with _quiet_leftovers():
+        try:
+            yield save
+            _told(manager.wait_until_finished, workdir)
+        finally:
+            with contextlib.suppress(Exception):  # What failed has been told.
+                manager.close()
 
 
-def save(manager: ocp.CheckpointManager, state: Any, metrics: dict[str, float] | None) -> None:
-    """Starts saving `state` under its own step; returns when the state may be changed.
-
-    Args:
-      state: has `step`; arrays on any sharding.
-      metrics: of the validation at this step, with 'validation_accuracy'; None without one.
-
-    Raises:
-      MachineError: the disk is full or cannot be written.
-    """
-    note = {"checksums": checksums(state), "metrics": metrics}
-    items = ocp.args.Composite(state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note))
-    step = int(state.step)
+def _told(action: Callable[[], Any], workdir: pathlib.Path) -> None:
+    """Runs an action of Orbax's; what fails in it or in the background is told in one line."""
+    reason = ""
     try:
-        manager.save(step, args=items, metrics=metrics)
-    except OSError as error:
+        action()
+    except Exception as error:
+        # Failed writes come as ValueError with TensorStore's details, or as OSError.
+        full = "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
+        reason = "no space left on the device" if full else _first_line(error)
+    if reason:
+        intact = steps(workdir)
+        last = f"the last intact one is of step {intact[-1]}" if intact else "there is none yet"
         raise MachineError(
-            f"cannot save the checkpoint of step {step}: {error}; the checkpoints before it are "
-            "intact, and the same command goes on from there"
-        ) from error
+            f"cannot save a checkpoint in {_folder(workdir)}: {reason}; {last}: mend it, and the "
+            "same command goes on from there"
+        )
 
 
 def checksums(tree: Any) -> dict[str, int]:
@@ -112,19 +130,24 @@ def restore(workdir: pathlib.Path, step: int, abstract_state: Any) -> Any:
                 reason = "an array does not match its checksum"
         except Exception as error:
             # Orbax raises a dozen types for a damaged checkpoint, some of them plain Exception.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            reason = reason.split(". See full TensorStore")[0][:200]
+            reason = _first_line(error)
     if reason:
         raise MachineError(f"checkpoint {path} is damaged: {reason}")
     return restored.state
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of Orbax or TensorStore says, without pages of details."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line.split(". See full TensorStore")[0][:200]
 
 
 @contextlib.contextmanager
 def _quiet_leftovers() -> Iterator[None]:
     """Keeps Orbax's tracebacks off the screen.
 
-    Reads that it leaves unfinished after the first failure raise when they are collected, where
-    Python can only print: hundreds of lines about a failure that is already told in one.
+    Reads and writes that it leaves unfinished after the first failure raise when they are
+    collected, where Python can only print: hundreds of lines about what is already told in one.
     """
     hook = sys.unraisablehook
     sys.unraisablehook = lambda *_: None

@@ -14,8 +14,9 @@ from cifar_cnn.checks import MachineError, UsageError
 
 def run(command: Callable[[], None]) -> int:
     """Runs a command and returns its exit code; foreseen errors become one line on stderr."""
-    # Libraries log details at lower levels (Orbax on every save, TFDS on its image decoder).
-    logging.set_verbosity(logging.ERROR)
+    # Libraries log details (Orbax on every save, and pages when the disk is full); what matters of
+    # them is told in our own words.
+    logging.set_verbosity(logging.FATAL)
     # A log file shows each line when it is printed, not when a buffer is full.
     sys.stdout.reconfigure(line_buffering=True)
     try:
@@ -24,6 +25,10 @@ def run(command: Callable[[], None]) -> int:
         return _fail(error, 2)
     except MachineError as error:
         return _fail(error, 1)
+    except OSError as error:
+        # A disk that is full or gone can fail anywhere.
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 1)
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted", 130)
     return 0

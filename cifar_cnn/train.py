@@ -55,9 +55,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     if step:
         print(f"resuming after step {step} of {run.total_steps}")
     progress = Progress(total_steps=run.total_steps, done_steps=step, batch_size=run.batch_size)
-    manager = checkpoint.open_manager(workdir, keep_latest=run.keep_latest, keep_best=run.keep_best)
     with (
-        manager,
+        checkpoint.saving(workdir, keep_latest=run.keep_latest, keep_best=run.keep_best) as save,
         progress,
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
@@ -103,8 +102,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
                     f"validation accuracy {result['accuracy']:.2%}"
                 )
             if _is_due(epoch, run.checkpoint_every_epochs, run.epochs):
-                checkpoint.save(manager, state, scores)
-        manager.wait_until_finished()
+                save(state, scores)
     print(f"trained; {_next_command(workdir)}")
     return state
 

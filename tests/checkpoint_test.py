@@ -1,6 +1,7 @@
 """Damaged checkpoints: found by their checksums, passed over, kept, and never silently used."""
 
 import json
+import resource
 import shutil
 
 import jax
@@ -115,3 +116,21 @@ def test_checksums_see_every_leaf_and_every_bit():
     assert len(first) == 2
     tree["a"].view(np.uint8)[0, 5] = 1
     assert checkpoint.checksums(tree) != first
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_exit_code_1(trained, tmp_path):
+    # The cache of data and programs is warm (`trained`); files may not grow beyond 100 kB.
+    process = commands.start(
+        "-m", "cifar_cnn.main", *commands.TINY, f"--workdir={tmp_path}/run",
+        "--config.train.epochs=3",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    code, _, err = commands.finish(process)
+    assert code == 1
+    assert err.startswith("error: cannot save a checkpoint")
+    assert err.count("\n") == 1, err
+    assert not checkpoint.steps(tmp_path / "run")
+    # With room again, the same command makes what it would have made.
+    commands.train(tmp_path / "run", "--config.train.epochs=3")
+    for name in ("metrics.jsonl", "checkpoints/135/note/metadata"):
+        assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes()
