@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -89,8 +90,9 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
             if step % run.steps_per_epoch:
                 continue
             epoch = step // run.steps_per_epoch
+            _check_finite(state)
             scores = None
-            if validation_part and _is_due(epoch, run.eval_every_epochs, run.epochs):
+            if validation_part is not None and _is_due(epoch, run.eval_every_epochs, run.epochs):
                 result = run.evaluate(state.eval_variables, validation_part)[0].compute()
                 scores = {
                     "validation_loss": float(result["loss"]),
@@ -122,6 +124,20 @@ def _is_due(epoch: int, every: int, last: int) -> bool:
     return epoch % every == 0 or epoch == last
 
 
+def _check_finite(state: TrainState) -> None:
+    """Raises MachineError if the last update, which no loss has seen yet, broke the parameters."""
+    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    if not all(np.isfinite(leaf).all() for leaf in leaves):
+        raise _not_finite(f"the parameters after step {int(state.step) - 1} are not finite")
+
+
+def _not_finite(what: str) -> MachineError:
+    return MachineError(
+        f"{what}: training stopped, the last checkpoint is from before it; try a lower "
+        "optim.learning_rate or optim.clip_norm=1 in another --workdir"
+    )
+
+
 def _mean_over(records: Mapping[str, Any], count: int, first: int) -> dict[str, float]:
     """Loss and accuracy over the examples of a window of steps.
 
@@ -131,11 +147,7 @@ def _mean_over(records: Mapping[str, Any], count: int, first: int) -> dict[str, 
     arrays = {name: np.asarray(values, np.float64)[:count] for name, values in records.items()}
     bad = np.flatnonzero(~np.isfinite(arrays["loss"]))
     if bad.size:
-        raise MachineError(
-            f"the loss of step {first + bad[0]} is {arrays['loss'][bad[0]]}: training stopped, the "
-            "last checkpoint is from before it; try a lower optim.learning_rate or "
-            "optim.clip_norm=1 in another --workdir"
-        )
+        raise _not_finite(f"the loss of step {first + bad[0]} is {arrays['loss'][bad[0]]}")
     total = arrays["count"].sum()
     return {
         "loss": float((arrays["loss"] * arrays["count"]).sum() / total),

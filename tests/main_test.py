@@ -145,3 +145,17 @@ def test_a_relative_workdir_and_every_real_set_train(tmp_path, name):
     assert len(about["data"]["class_names"]) == 10
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["validation_accuracy"] > 0.2
+
+
+def test_parameters_that_the_last_update_broke_are_not_saved(tmp_path):
+    # One step an epoch: its loss is still finite, what it does to the parameters is not.
+    code, _, err = commands.finish(
+        commands.start(
+            *MAIN, *commands.TINY, f"--workdir={tmp_path}", "--config.optim.name=sgd",
+            "--config.optim.learning_rate=1e30", "--config.optim.weight_decay=1e30",
+            "--config.data.validation_size=4900",
+        )
+    )  # fmt: skip
+    assert code == 1
+    assert "the parameters after step 0 are not finite: training stopped" in err
+    assert not list((tmp_path / "checkpoints").iterdir())
