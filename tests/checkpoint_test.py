@@ -1,7 +1,6 @@
 """Damaged checkpoints: found by their checksums, passed over, kept, and never silently used."""
 
 import json
-import resource
 import shutil
 
 import jax
@@ -120,11 +119,13 @@ def test_checksums_see_every_leaf_and_every_bit():
 
 def test_a_disk_that_takes_no_more_is_one_line_and_exit_code_1(trained, tmp_path):
     # The cache of data and programs is warm (`trained`); files may not grow beyond 100 kB.
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "runpy.run_module('cifar_cnn.main', run_name='__main__', alter_sys=True)"
+    )
     process = commands.start(
-        "-m", "cifar_cnn.main", *commands.TINY, f"--workdir={tmp_path}/run",
-        "--config.train.epochs=3",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )  # fmt: skip
+        "-c", limited, *commands.TINY, f"--workdir={tmp_path}/run", "--config.train.epochs=3"
+    )
     code, _, err = commands.finish(process)
     assert code == 1
     assert err.startswith("error: cannot save a checkpoint")
