@@ -52,7 +52,6 @@ def evaluate_run(
     print(
         f"{mesh.describe(devices)}, {workdir}, checkpoint of step {step}, {split} split of "
         f"{facts.name}",
-        flush=True,
     )
     run = experiment.build(config, facts, devices, tta=tta)
     try:

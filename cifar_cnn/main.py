@@ -32,7 +32,7 @@ def _train() -> None:
         raise UsageError("no config given: try --config=configs/quickstart.py")
     name = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
-    print(f"cifar_cnn {__version__}, config {name}", flush=True)
+    print(f"cifar_cnn {__version__}, config {name}")
     # Imported here, because loading JAX takes seconds in which nothing would be said.
     from cifar_cnn import experiment, train
 

@@ -38,7 +38,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     rundir.check_same(workdir, config)
     rundir.check_writable(workdir)
     devices = experiment.start_devices(config)
-    print(f"{mesh.describe(devices)}, run directory {workdir}", flush=True)
+    print(f"{mesh.describe(devices)}, run directory {workdir}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
     run = experiment.build(config, facts, devices)
     rundir.open_run(workdir, config, dataclasses.asdict(facts), mesh.describe(devices))

@@ -1,10 +1,6 @@
 """Augmentations against numpy, and their promises: draws per row, no communication."""
 
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -143,7 +139,7 @@ def test_rows_do_not_depend_on_the_rows_after_them(batch):
     np.testing.assert_array_equal(run(CHAIN, padded)[:batch], expected)
 
 
-def check_two_and_four_devices():
+def test_sharded_batch_gives_the_same_bytes_without_communication():
     images = random_images(128)
     expected = run(CHAIN, images)
     for count in (2, 4):
@@ -157,22 +153,6 @@ def check_two_and_four_devices():
         assert got.sharding.is_equivalent_to(batch, 4)
         np.testing.assert_array_equal(np.asarray(got), expected)
         assert not re.findall(r"all-\w+|reduce-scatter|collective-\w+", compiled.as_text())
-
-
-def test_sharded_batch_gives_the_same_bytes_without_communication():
-    if len(jax.devices()) >= 4:
-        check_two_and_four_devices()
-        return
-    program = (
-        "import jax, runpy; jax.config.update('jax_num_cpu_devices', 4); "
-        f"runpy.run_path({__file__!r})['check_two_and_four_devices']()"
-    )
-    root = str(pathlib.Path(__file__).parents[1])
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": root, "XLA_FLAGS": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
