@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cifar_cnn import checkpoint, experiment, files, mesh, rundir
-from cifar_cnn.checks import MachineError, check_choice
-from cifar_cnn.data import Facts
+from cifar_cnn import experiment, files
+from cifar_cnn.checks import check_choice
 from cifar_cnn.report import classification, confusion, predictions
 
 
@@ -43,26 +42,10 @@ def evaluate_run(
     """
     check_choice("--split", split, ("test", "train", "validation"))
     check_choice("--rows", rows, ("predicted", "true"))
-    config = rundir.read(workdir, "config.json")
-    config["run"].update(settings)
-    about = rundir.read(workdir, "run.json")
-    facts = Facts.from_json(about["data"])
-    step = checkpoint.choose(workdir, which)
-    devices = experiment.start_devices(config)
-    print(
-        f"{mesh.describe(devices)}, {workdir}, checkpoint of step {step}, {split} split of "
-        f"{facts.name}",
-    )
-    run = experiment.build(config, facts, devices, tta=tta)
-    try:
-        state = checkpoint.restore(workdir, step, run.abstract_state)
-    except MachineError as error:
-        others = [str(other) for other in checkpoint.steps(workdir) if other != step]
-        raise MachineError(
-            f"{error}; other checkpoints: {', '.join(others) or 'none'} (--checkpoint=STEP)"
-        ) from error
-    examples = experiment.load_evaluation(config, facts, split, devices, print)
-    sums, logits = run.evaluate(state.eval_variables, examples)
+    trained = experiment.open_trained(workdir, which, settings=settings, tta=tta)
+    facts, step = trained.facts, trained.step
+    examples = trained.examples(split)
+    sums, logits = trained.run.evaluate(trained.variables, examples)
     logits = np.asarray(logits)
     indices = np.asarray(examples.indices)
     labels = np.asarray(examples.labels)[indices]

@@ -1,6 +1,6 @@
 """Convolution and pooling: how they are lowered, and the output-shape arithmetic they follow.
 
-Models use `Conv`, `Pool` and `Flatten` from here and know nothing about backends.
+Models use `Conv`, `Pool`, `Activation` and `Flatten` from here and know nothing about backends.
 """
 
 import functools
@@ -18,6 +18,15 @@ from cifar_cnn.checks import UsageError, check_choice
 
 PADDINGS = ("SAME", "VALID")
 POOLS = ("max", "avg")
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+    "leaky_relu": nn.leaky_relu,
+    "sigmoid": nn.sigmoid,
+    "silu": nn.silu,
+    "tanh": nn.tanh,
+}
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -237,6 +246,17 @@ class Pool(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H', W', C]."""
         return pool(x, self.kind, (self.window,) * 2, (self.stride,) * 2, self.padding)
+
+
+class Activation(nn.Module):
+    """An activation function as a layer, so that it has its row in a summary; no parameters."""
+
+    function: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the function element by element."""
+        return ACTIVATIONS[self.function](x)
 
 
 class Flatten(nn.Module):

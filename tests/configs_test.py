@@ -24,7 +24,15 @@ PARAMETERS = {
     "quickstart": CONV + DENSE,
     "wide": 3 * 3 * 3 * 48 + 48 + 3 * 3 * 48 * 48 + 48 + 3 * 3 * 48 * 96 + 96
     + 3 * 3 * 96 * 96 + 96 + 8 * 8 * 96 * 512 + 512 + 512 * 10 + 10,
+    "cifar10_dense": 3072 * 512 + 512 + 512 * 10 + 10,
+    "fashion_dense": 784 * 128 + 128 + 128 * 10 + 10,
+    # flatten 5 * 5 * 64 = 1600
+    "fashion_cnn": 9 * 64 + 64 + 9 * 64 * 64 + 64 + 1600 * 128 + 128 + 128 * 10 + 10,
+    "mnist": 9 * 32 + 32 + 9 * 32 * 64 + 64 + 1600 * 10 + 10,
+    # flatten 12 * 12 * 32 = 4608
+    "mnist_classic": 16 * 32 + 32 + 4608 * 16 + 16 + 16 * 8 + 8 + 8 * 10 + 10,
 }  # fmt: skip
+IMAGE_SHAPES = {"cifar10": (32, 32, 3), "shapes10": (32, 32, 3)}  # Of the others: (28, 28, 1).
 
 
 def load(name):
@@ -34,6 +42,8 @@ def load(name):
 def test_every_config_has_its_parameters_counted():
     assert set(NAMES) == set(PARAMETERS)
     assert PARAMETERS["dropout"] == 2_168_362
+    assert PARAMETERS["fashion_cnn"] == 243_786
+    assert PARAMETERS["mnist_classic"] == 74_514
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,13 +52,14 @@ def test_config_loads_builds_and_runs_a_step(name):
     experiment.check(config, default.get_config().to_dict())
     assert dict(leaves(config)).keys() == dict(leaves(default.get_config().to_dict())).keys()
     config["train"]["batch_size"] = 4
+    shape = IMAGE_SHAPES.get(config["data"]["name"], (28, 28, 1))
     facts = data.Facts(
         name=name,
         fingerprint="",
-        image_shape=(32, 32, 3),
+        image_shape=shape,
         class_names=tuple("abcdefghij"),
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
+        mean=(0.5,) * shape[-1],
+        std=(0.25,) * shape[-1],
         train_examples=8,
         validation_examples=0,
     )
@@ -58,7 +69,7 @@ def test_config_loads_builds_and_runs_a_step(name):
     assert count == PARAMETERS[name]
     rng = np.random.default_rng(0)
     arrays = data.Arrays(
-        rng.integers(0, 256, (8, 32, 32, 3), np.uint8),
+        rng.integers(0, 256, (8, *shape), np.uint8),
         rng.integers(0, 10, 8).astype(np.uint8),
         facts.class_names,
     )

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cifar_cnn.layers import ACTIVATIONS
 from cifar_cnn.models import MODELS, make_model
-from cifar_cnn.models.plain import ACTIVATIONS
 from configs import default
 
 

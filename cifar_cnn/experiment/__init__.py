@@ -9,14 +9,17 @@ from cifar_cnn.experiment.loading import (
     make_builder,
     start_devices,
 )
+from cifar_cnn.experiment.trained import Trained, open_trained
 
 __all__ = [
     "Experiment",
+    "Trained",
     "build",
     "cache_dir",
     "check",
     "load_evaluation",
     "load_training",
     "make_builder",
+    "open_trained",
     "start_devices",
 ]

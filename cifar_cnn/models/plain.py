@@ -14,17 +14,7 @@ from cifar_cnn.checks import (
     check_int,
     check_number,
 )
-from cifar_cnn.layers import PADDINGS, POOLS, Conv, Flatten, Pool
-
-ACTIVATIONS = {
-    "relu": nn.relu,
-    "elu": nn.elu,
-    "gelu": nn.gelu,
-    "leaky_relu": nn.leaky_relu,
-    "sigmoid": nn.sigmoid,
-    "silu": nn.silu,
-    "tanh": nn.tanh,
-}
+from cifar_cnn.layers import ACTIVATIONS, PADDINGS, POOLS, Activation, Conv, Flatten, Pool
 
 
 class Plain(nn.Module):
@@ -43,7 +33,7 @@ class Plain(nn.Module):
       conv_dropout: rate after each stage's pooling.
       batch_norm: whether batch normalisation stands between a convolution and its activation
         (Ioffe & Szegedy 2015); the convolution then has no bias.
-      activation: after every hidden layer, a key of `ACTIVATIONS`.
+      activation: after every hidden layer, a key of `layers.ACTIVATIONS`.
       dense: widths of the hidden dense layers.
       dense_dropout: rate after each of them (Srivastava et al. 2014).
       dtype: of the computation; parameters are float32, logits are returned as float32.
@@ -79,7 +69,6 @@ class Plain(nn.Module):
         Returns:
           float32 [B, num_classes].
         """
-        activation = ACTIVATIONS[self.activation]
         x = images.astype(self.dtype)
         count = len(self.filters)
         stages = zip(
@@ -106,14 +95,15 @@ class Plain(nn.Module):
                 if self.batch_norm:
                     rows = None if mask is None else mask[:, None, None, None]
                     x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x, mask=rows)
-                x = activation(x)
+                x = Activation(self.activation)(x)
             if kind != "none":
                 x = Pool(kind, pool_size, pool_stride)(x)
             if dropout:
                 x = nn.Dropout(dropout, deterministic=not train)(x)
         x = Flatten()(x)
         for features in self.dense:
-            x = activation(nn.Dense(features, dtype=self.dtype)(x))
+            x = nn.Dense(features, dtype=self.dtype)(x)
+            x = Activation(self.activation)(x)
             if self.dense_dropout:
                 x = nn.Dropout(self.dense_dropout, deterministic=not train)(x)
         return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -11,18 +11,15 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, PowerNorm
-from matplotlib.figure import Figure
 
 from cifar_cnn.checks import UsageError, check_choice, check_shape
 from cifar_cnn.files import replacing
+from cifar_cnn.report.figure import FONT, new_figure, plottable, save
 from cifar_cnn.report.predictions import check_labels
 
 ROWS = ("true", "predicted")
 MOST_ANNOTATED = 20  # Classes up to which the numbers in the cells can be read.
-FONT = "DejaVu Sans"  # Comes with matplotlib, so plots look the same on every machine.
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -142,8 +139,7 @@ def plot(
         side = np.clip(0.115 * len(matrix), 8.0, 14.0)
 
     # Only the size of the axes is set; saving fits the page around whatever labels there are.
-    figure = Figure(figsize=(side, side), dpi=130)
-    FigureCanvasAgg(figure)
+    figure = new_figure(side, side)
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(
         shares,
@@ -152,7 +148,7 @@ def plot(
         interpolation="nearest",
         aspect="equal",
     )
-    _label_axes(axes, [_plottable(str(name), k) for k, name in enumerate(class_names)], side)
+    _label_axes(axes, [plottable(str(name), k) for k, name in enumerate(class_names)], side)
     note = "" if support.all() else "\n(grey: true class without examples)"
     style = {"fontfamily": FONT, "fontsize": 11, "labelpad": 8}
     axes.set_ylabel(f"{rows} class", **style)
@@ -168,8 +164,7 @@ def plot(
     bar.set_label(f"share of the true class's examples{scale}", fontfamily=FONT, fontsize=10)
     if annotated:
         _annotate(axes, image, counts, shares, fontsize=np.clip(11.5 * side / len(matrix), 7.8, 12))
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.2)
+    save(figure, path)
 
 
 def _check_matrix(matrix: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
@@ -185,16 +180,6 @@ def _orient(matrix: np.ndarray, rows: str) -> tuple[np.ndarray, str]:
     """Returns (the matrix with the asked rows, what its columns are)."""
     check_choice("rows", rows, ROWS)
     return (matrix, "predicted") if rows == "true" else (matrix.T, "true")
-
-
-def _plottable(name: str, label: int) -> str:
-    """A tick label: a name shortened in the middle, or the class's number where the plot's font
-    lacks a character of the name and would draw boxes."""
-    font = font_manager.get_font(font_manager.findfont(FONT))
-    name = " ".join(name.split())
-    if not name or not all(font.get_char_index(ord(character)) for character in name):
-        return f"class {label}"
-    return name if len(name) <= 24 else f"{name[:14].rstrip()}…{name[-9:].lstrip()}"
 
 
 def _label_axes(axes, names: list[str], side: float) -> None:

@@ -1,0 +1,78 @@
+"""A finished or interrupted run, opened from its directory alone."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cifar_cnn import checkpoint, rundir
+from cifar_cnn import mesh as mesh_lib
+from cifar_cnn.checks import MachineError
+from cifar_cnn.data import Examples, Facts
+from cifar_cnn.experiment.building import Experiment, build
+from cifar_cnn.experiment.loading import load_evaluation, start_devices
+from cifar_cnn.experiment.parts import Config
+from cifar_cnn.steps import Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network with what it was trained on.
+
+    Attributes:
+      workdir: the run directory.
+      config: of the run, complete.
+      facts: of its data: image shape, class names, normalisation.
+      run: its objects; `run.model` is the network, `run.mesh` the devices.
+      variables: 'params' and 'batch_stats' of the checkpoint (averaged ones where there are any).
+      step: of the checkpoint.
+    """
+
+    workdir: pathlib.Path
+    config: Config
+    facts: Facts
+    run: Experiment
+    variables: Variables
+    step: int
+
+    def examples(self, split: str, say: Callable[[str], None] = print) -> Examples:
+        """'test', 'validation' or 'train' of the run's own data; see `load_evaluation`."""
+        return load_evaluation(self.config, self.facts, split, self.run.mesh, say)
+
+
+def open_trained(
+    workdir: pathlib.Path,
+    which: str = "best",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    tta: bool = False,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Opens a checkpoint of a run; starts the devices.
+
+    Args:
+      workdir: of the run; needs config.json, run.json and checkpoints/.
+      which: 'best', 'latest' or a step.
+      settings: keys of the section `run` that differ on this machine, such as data_dir.
+      tta: see `build`.
+      say: told in one line which devices, run and checkpoint these are.
+
+    Raises:
+      UsageError: not a run directory, no such checkpoint.
+      MachineError: a damaged checkpoint (the others are named), no device.
+    """
+    config = rundir.read(workdir, "config.json")
+    config["run"].update(settings or {})
+    facts = Facts.from_json(rundir.read(workdir, "run.json")["data"])
+    step = checkpoint.choose(workdir, which)
+    mesh = start_devices(config)
+    say(f"{mesh_lib.describe(mesh)}, {workdir}, checkpoint of step {step}, trained on {facts.name}")
+    run = build(config, facts, mesh, tta=tta)
+    try:
+        state = checkpoint.restore(workdir, step, run.abstract_state)
+    except MachineError as error:
+        others = [str(other) for other in checkpoint.steps(workdir) if other != step]
+        raise MachineError(
+            f"{error}; other checkpoints: {', '.join(others) or 'none'} (--checkpoint=STEP)"
+        ) from error
+    return Trained(workdir, config, facts, run, state.eval_variables, step)
