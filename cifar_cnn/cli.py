@@ -18,7 +18,8 @@ def run(command: Callable[[], None]) -> int:
     # them is told in our own words.
     logging.set_verbosity(logging.FATAL)
     # A log file shows each line when it is printed, not when a buffer is full.
-    sys.stdout.reconfigure(line_buffering=True)
+    # A terminal that lacks a character of a name shows its code, as stderr does.
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         command()
     except UsageError as error:

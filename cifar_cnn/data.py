@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Callable
 
@@ -43,12 +44,13 @@ class Facts:
     """What a run has to know of its data to be evaluated anywhere; kept in run.json.
 
     Attributes:
-      name: TFDS name and version, such as 'cifar10/3.0.2'.
+      name: TFDS name and version, such as 'cifar10/3.0.2'; 'folder:NAME' for your own pictures.
       fingerprint: of the prepared copy, see `fingerprint`.
       image_shape: (H, W, C).
       class_names: one name a class; the label is the position.
       mean, std: of each channel over the training part, in units of 1/255.
-      train_examples, validation_examples: sizes of the two parts of the train split.
+      train_examples, validation_examples: sizes of the two parts; they divide the train split,
+        but for a folder of pictures with its own val/.
     """
 
     name: str
@@ -81,8 +83,16 @@ class Examples:
     indices: jax.Array
 
 
-def fingerprint(builder) -> str:
-    """Eight hex digits that tell prepared copies apart, even of the same name and version."""
+def fingerprint(builder, *splits: str) -> str:
+    """Eight hex digits that tell prepared copies apart, even of the same name and version.
+
+    Args:
+      builder: of a prepared TFDS set, or `datasets.ImageFolder`.
+      splits: of a folder of pictures, what they hold; by default what training reads, so that a
+        run goes on when test pictures are added. A prepared set is one piece.
+    """
+    if hasattr(builder, "fingerprint"):  # A folder of pictures.
+        return builder.fingerprint(*(splits or ("train", "validation")))
     digest = hashlib.sha256()
     folder = pathlib.Path(builder.data_path)
     for path in sorted(folder.iterdir()):
@@ -98,8 +108,9 @@ def load_arrays(
     """Returns a split of a prepared TFDS image-classification set as arrays.
 
     Args:
-      builder: prepared `tfds.core.DatasetBuilder` in a random-access format (array_record).
-      split: 'train' or 'test'.
+      builder: prepared `tfds.core.DatasetBuilder` in a random-access format (array_record), or
+        `datasets.ImageFolder`.
+      split: 'train' or 'test'; 'validation' where a folder of pictures has it.
       cache_dir: where decoded arrays are kept.
       say: told in one line when a cache entry is made or replaced.
 
@@ -114,7 +125,8 @@ def load_arrays(
             f"{', '.join(sorted(info.splits))}"
         )
     class_names = tuple(info.features[info.supervised_keys[1]].names)
-    name = f"{info.full_name.replace('/', '-')}-{fingerprint(builder)}"
+    name = re.sub(r"[^\w.+-]", "-", info.full_name, flags=re.ASCII)
+    name = f"{name}-{fingerprint(builder, split)}"
     entry = pathlib.Path(cache_dir) / "arrays" / name / split
     try:
         if entry.exists():
@@ -190,24 +202,28 @@ def _decode(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def hold_out(count: int, validation_size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(count: int, validation_size: int | float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divides the examples of the train split into a training and a validation part.
 
     Args:
       count: number of examples, N.
-      validation_size: how many of them go to the validation part; less than N.
+      validation_size: how many of them go to the validation part, less than N; or their share,
+        above 0 and below 1, which is at least one example.
       seed: of the division alone, so that it stays the same while the run's seed varies.
 
     Returns:
-      Sorted int32 indices [N - validation_size] and [validation_size], together 0 .. N-1.
+      Sorted int32 indices of the training and of the validation part, together 0 .. N-1.
 
     Raises:
       UsageError: validation_size leaves nothing to train on.
     """
+    if isinstance(validation_size, float):
+        validation_size = max(round(validation_size * count), int(validation_size > 0))
     if validation_size >= count:
         raise UsageError(
             f"data.validation_size is {validation_size}, but the train split has {count} "
-            f"examples: expected at most {count - 1}"
+            f"examples: expected at most {count - 1}, or a share such as "
+            "--config.data.validation_size=0.1"
         )
     # RandomState, because its stream is frozen by NumPy's compatibility policy; default_rng's
     # is not.

@@ -35,6 +35,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
       UsageError: the workdir holds another run, the data is not there or does not suit.
       MachineError: the disk fails, the loss is not finite, no checkpoint is intact.
     """
+    config = experiment.with_absolute_folder(config)
     rundir.check_same(workdir, config)
     rundir.check_writable(workdir)
     devices = experiment.start_devices(config)

@@ -15,7 +15,14 @@ def get_config() -> ConfigDict:
 
     c.data = data = ConfigDict()
     data.name = "cifar10"  # Any TFDS image-classification set, or the embedded 'shapes10'.
-    data.validation_size = 5000  # Examples held out of the train split; 0 for none.
+    # Instead of a TFDS set, your own pictures: FOLDER/CLASS/picture.jpg, or FOLDER/train/CLASS/...
+    # with val/ and test/ beside train/. '' for none. Read with it alone:
+    data.folder = ""
+    data.image_size = _one_or_each(32)  # Pixels that pictures are brought to, or (height, width).
+    data.channels = 3  # 3 for RGB, 1 for grey.
+    data.fit = "crop"  # Of another aspect ratio: 'crop' the middle, 'pad' or 'stretch'.
+    # Examples held out of the train split, or their share, such as 0.1; 0 for none.
+    data.validation_size = _one_or_each(5000)
     data.split_seed = 0  # Of that division alone: the same for every seed.
 
     c.augment = augment = ConfigDict()
@@ -30,9 +37,13 @@ def get_config() -> ConfigDict:
     model.plain = plain = ConfigDict()
     plain.filters = ((32, 32), (64, 64))  # One tuple a stage, one number a convolution.
     # One value for all stages, or a tuple with one a stage:
-    plain.kernel_size = _one_or_each(3)  # Pixels, square.
+    # 'standard', 'depthwise', 'separable' or 'transposed', of the convolutions.
+    plain.conv = _one_or_each("standard")
+    plain.kernel_size = _one_or_each(3)  # Pixels, square; 1 for pointwise.
     plain.stride = _one_or_each(1)  # Pixels, of the convolutions.
     plain.padding = _one_or_each("SAME")  # 'SAME' or 'VALID', of the convolutions.
+    plain.dilation = _one_or_each(1)  # Pixels from one tap of a kernel to the next.
+    plain.groups = _one_or_each(1)  # Of channels and filters; of 'standard' convolutions alone.
     plain.pool = _one_or_each("max")  # 'max', 'avg' or 'none', at the end of a stage.
     plain.pool_size = _one_or_each(2)  # Pixels, square.
     plain.pool_stride = _one_or_each(2)  # Pixels.
@@ -76,11 +87,13 @@ def get_config() -> ConfigDict:
     c.run = run = ConfigDict()
     run.platform = "auto"  # auto, cpu, cuda, rocm or tpu; anything but auto must be there.
     run.cpu_devices = 0  # Devices that a CPU shows as; 0 for one a core, at most 8.
-    run.data_dir = ""  # Of prepared TFDS sets; '' for $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    # Of prepared TFDS sets, '' for $TFDS_DATA_DIR or ~/tensorflow_datasets; or where data.folder is
+    # now, if it has moved.
+    run.data_dir = ""
     run.cache_dir = ""  # Of decoded arrays and programs; '' for ~/.cache/cifar_cnn.
     return c.lock()
 
 
 def _one_or_each(value: int | float | str) -> FieldReference:
-    """A key that takes one value, or a tuple of values."""
+    """A key that takes one value or a tuple of values, or numbers of two types."""
     return FieldReference(value, field_type=object)

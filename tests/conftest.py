@@ -3,6 +3,7 @@
 Real sets are read in place from $TFDS_DATA_DIR; a test that needs one is skipped where it is not.
 """
 
+import fcntl
 import os
 import pathlib
 
@@ -13,19 +14,29 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.devices()  # All four, before code under test asks for fewer.
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TFDS_DATA_DIR = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id):
+    """A folder that the parallel workers of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+def cache(shared):
     """A cache of decoded data of its own for the whole session; compiled programs go there too."""
-    folder = tmp_path_factory.mktemp("cache")
     old = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder / "cifar_cnn" / "programs"))
-    yield folder / "cifar_cnn"
+    os.environ["XDG_CACHE_HOME"] = str(shared)
+    folder = shared / "cifar_cnn"
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    yield folder
     if old is None:
         del os.environ["XDG_CACHE_HOME"]
     else:
@@ -33,12 +44,15 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, cache):
+def trained(shared, cache):
     """A finished run of 3 epochs of 45 steps on the embedded set; tests that change it, copy it."""
     from tests import commands
 
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    commands.train(workdir, "--config.train.epochs=3")
+    workdir = shared / "trained" / "run"
+    with open(shared / "trained.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # One worker trains, the others wait for it.
+        if not workdir.exists():
+            commands.train(workdir, "--config.train.epochs=3")
     return workdir
 
 

@@ -120,6 +120,18 @@ def test_the_validation_part_is_held_out_by_a_fixed_seed():
         data.hold_out(10, 10, 0)
 
 
+def test_a_share_is_held_out_like_its_number_and_is_never_nothing():
+    for share, count in ((0.1, 100), (0.25, 250), (0.0004, 1), (0.0, 0)):
+        for by_share, by_count in zip(
+            data.hold_out(1000, share, 3), data.hold_out(1000, count, 3), strict=True
+        ):
+            np.testing.assert_array_equal(by_share, by_count)
+    with pytest.raises(UsageError, match=r"is 5, but .* such as --config.data.validation_size=0.1"):
+        data.hold_out(3, 5, 0)
+    with pytest.raises(UsageError, match="expected at most 0"):
+        data.hold_out(1, 0.5, 0)
+
+
 def test_channel_statistics_match_numpy():
     images = np.random.default_rng(0).integers(0, 256, (2500, 4, 5, 3), np.uint8)
     images[..., 2] = 7

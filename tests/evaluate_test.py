@@ -109,10 +109,14 @@ def test_tta_is_written_apart(trained):
 
 
 def test_mistakes_are_one_line(trained, tmp_path):
-    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    empty, broken, old = tmp_path / "empty", tmp_path / "broken", tmp_path / "old"
+    shutil.copytree(trained, old)
     shutil.copytree(trained, empty, ignore=shutil.ignore_patterns("checkpoints"))
     shutil.copytree(empty, broken)
     (broken / "config.json").write_text("{")
+    config = json.loads((old / "config.json").read_text())
+    del config["model"]["plain"]["dilation"]
+    (old / "config.json").write_text(json.dumps(config))
     cases = {
         (f"--workdir={tmp_path}",): "is not a run directory",
         ("--workdir=nowhere",): "is not a run directory",
@@ -121,6 +125,7 @@ def test_mistakes_are_one_line(trained, tmp_path):
         (f"--workdir={trained}", "--checkpoint=7"): "expected best, latest or one of",
         (f"--workdir={empty}",): "no checkpoint in",
         (f"--workdir={broken}",): "config.json cannot be read",
+        (f"--workdir={old}",): "another version of cifar_cnn",
     }
     processes = {flags: commands.start(SCRIPT, *flags) for flags in cases}
     for flags, process in processes.items():

@@ -7,9 +7,10 @@ import pathlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cifar_cnn.checks import MachineError, UsageError
-from cifar_cnn.report import confusion
+from cifar_cnn.report import figure
 from cifar_cnn.report.confusion import (
     confusion_matrix,
     format_matrix,
@@ -140,7 +141,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         pathlib.Path(file).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(confusion.Figure, "savefig", fail)
+    monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(MachineError, match="No space left"):
         plot(MATRIX, NAMES, path)
     assert path.read_bytes() == before
@@ -152,12 +153,12 @@ def drawn(monkeypatch):
     """Figures that `plot` made, to be asked what is on them."""
     figures = []
 
-    class Kept(confusion.Figure):
+    class Kept(Figure):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             figures.append(self)
 
-    monkeypatch.setattr(confusion, "Figure", Kept)
+    monkeypatch.setattr(figure, "Figure", Kept)
     return figures
 
 

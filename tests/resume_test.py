@@ -5,8 +5,6 @@ import pathlib
 import signal
 import time
 
-import pytest
-
 from tests import commands
 from tests.conftest import is_prepared
 
@@ -52,30 +50,39 @@ def kill_when(condition, process):
     commands.finish(process)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_killed_three_times_and_resumed_is_bit_identical(tmp_path, devices):
+def in_third_epoch(workdir):
+    """Between two steps, when a checkpoint is there to resume from."""
+    path = workdir / "metrics.jsonl"
+    recorded = path.exists() and '"epoch": 2.' in path.read_text()
+    return recorded and (workdir / "checkpoints" / "180").exists()
+
+
+def test_killed_three_times_and_resumed_is_bit_identical(tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    process = commands.start(*command(broken, devices))
+    process = commands.start(*command(broken, devices=2))
     # While it compiles, before the first step is recorded.
     kill_when(lambda: (broken / "timing.jsonl").exists(), process)
     assert (broken / "config.json").exists()
     # In the middle of saving a checkpoint.
-    process = commands.start(*command(broken, devices))
-    folder = broken / "checkpoints"
-    kill_when(lambda: any("tmp" in p.name for p in folder.glob("*")), process)
+    process = commands.start(*command(broken, devices=2))
+    kill_when(lambda: any("tmp" in p.name for p in (broken / "checkpoints").glob("*")), process)
     # Between two steps of a later epoch.
-    process = commands.start(*command(broken, devices))
-
-    def in_third_epoch():
-        path = broken / "metrics.jsonl"
-        return path.exists() and '"epoch": 2.' in path.read_text() and (folder / "180").exists()
-
-    kill_when(in_third_epoch, process)
-    out = commands.run(*command(broken, devices))
+    process = commands.start(*command(broken, devices=2))
+    kill_when(lambda: in_third_epoch(broken), process)
+    out = commands.run(*command(broken, devices=2))
     assert "resuming after step" in out
-    commands.run(*command(unbroken, devices))
+    commands.run(*command(unbroken, devices=2))
     assert bytes_of(broken) == bytes_of(unbroken)
     assert pathlib.Path(unbroken / "checkpoints" / str(90 * EPOCHS)).is_dir()
+
+
+def test_killed_and_resumed_on_one_device_is_bit_identical(tmp_path):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    process = commands.start(*command(broken, devices=1))
+    kill_when(lambda: in_third_epoch(broken), process)
+    assert "resuming after step" in commands.run(*command(broken, devices=1))
+    commands.run(*command(unbroken, devices=1))
+    assert bytes_of(broken) == bytes_of(unbroken)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path):

@@ -1,6 +1,9 @@
-"""Data sets in TFDS's prepared format, made and read without TensorFlow."""
+"""Data sets in TFDS's prepared format, made and read without TensorFlow; folders of pictures."""
 
+from cifar_cnn.datasets.folder import ImageFolder, open_folder
+from cifar_cnn.datasets.layout import read_layout
+from cifar_cnn.datasets.metadata import read_metadata
 from cifar_cnn.datasets.opening import make_builder
 from cifar_cnn.datasets.preparing import prepare
 
-__all__ = ["make_builder", "prepare"]
+__all__ = ["ImageFolder", "make_builder", "open_folder", "prepare", "read_layout", "read_metadata"]

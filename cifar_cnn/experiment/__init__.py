@@ -2,12 +2,14 @@
 
 from cifar_cnn.experiment.building import Experiment, build
 from cifar_cnn.experiment.checking import check
+from cifar_cnn.experiment.describing import describe_data, make_network
 from cifar_cnn.experiment.loading import (
     cache_dir,
     load_evaluation,
     load_training,
     make_builder,
     start_devices,
+    with_absolute_folder,
 )
 from cifar_cnn.experiment.trained import Trained, open_trained
 
@@ -17,9 +19,12 @@ __all__ = [
     "build",
     "cache_dir",
     "check",
+    "describe_data",
     "load_evaluation",
     "load_training",
     "make_builder",
+    "make_network",
     "open_trained",
     "start_devices",
+    "with_absolute_folder",
 ]

@@ -1,6 +1,7 @@
 """Checks of a whole config, before data, devices and compiling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from cifar_cnn import augment as augment_lib
 from cifar_cnn import mesh as mesh_lib
@@ -20,6 +21,7 @@ from cifar_cnn.experiment.parts import (
     make_optimizer,
     make_schedule,
 )
+from cifar_cnn.images import FITS
 
 
 def check(config: Config, default: Config) -> None:
@@ -43,7 +45,8 @@ def check(config: Config, default: Config) -> None:
     data, train = config["data"], config["train"]
     if not isinstance(data["name"], str) or not data["name"]:
         raise UsageError(f"data.name is {data['name']!r}, expected a TFDS name such as 'cifar10'")
-    check_int("data.validation_size", data["validation_size"], minimum=0)
+    _check_validation_size(data["validation_size"])
+    _check_folder(data)
     check_int("data.split_seed", data["split_seed"], minimum=0, maximum=2**32 - 1)
     check_int("train.epochs", train["epochs"], minimum=1, maximum=100_000)
     check_int("train.batch_size", train["batch_size"], minimum=1, maximum=1_000_000)
@@ -82,6 +85,31 @@ def check(config: Config, default: Config) -> None:
             )
 
 
+def _check_validation_size(size: Any) -> None:
+    is_share = isinstance(size, float) and 0 <= size < 1
+    is_count = isinstance(size, int) and not isinstance(size, bool) and size >= 0
+    if not is_share and not is_count:
+        raise UsageError(
+            f"data.validation_size is {size!r}, expected an integer number of examples from 0 up, "
+            "or their share as a number from 0 to below 1, such as 0.1"
+        )
+
+
+def _check_folder(section: Mapping[str, Any]) -> None:
+    """Checks the keys that say how a folder of pictures is read."""
+    if not isinstance(section["folder"], str):
+        raise UsageError(f"data.folder is {section['folder']!r}, expected the path of a folder")
+    size = section["image_size"]
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2:
+        raise UsageError(f"data.image_size is {size!r}, expected pixels or (height, width)")
+    for side in sides:
+        check_int("data.image_size", side, minimum=1, maximum=4096)
+    if section["channels"] not in (1, 3):
+        raise UsageError(f"data.channels is {section['channels']!r}, expected 3 (RGB) or 1 (grey)")
+    check_choice("data.fit", section["fit"], FITS)
+
+
 def _unread_keys(config: Config) -> Iterator[tuple[str, str]]:
     """Every key that this config never reads, with the reason."""
     name = config["model"]["name"]
@@ -107,6 +135,10 @@ def _unread_keys(config: Config) -> Iterator[tuple[str, str]]:
         if other not in config["augment"]["names"]:
             for key, _ in leaves(config["augment"][other], f"augment.{other}"):
                 yield key, f"{other!r} is not in augment.names"
+    if config["data"]["folder"]:
+        return  # It may have a val/, for which the keys below count.
+    for key in ("data.image_size", "data.channels", "data.fit"):
+        yield key, "data.folder is ''"
     if not config["data"]["validation_size"]:
         for key in ("data.split_seed", "eval.every_epochs", "checkpoint.keep_best"):
             yield key, "data.validation_size is 0"

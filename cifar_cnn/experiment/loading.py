@@ -29,19 +29,46 @@ def cache_dir(config: Config) -> pathlib.Path:
     return pathlib.Path(config["run"]["cache_dir"] or f"{base}/cifar_cnn").expanduser().absolute()
 
 
-def make_builder(config: Config) -> Any:
-    """The prepared TFDS builder that the config names; see `datasets.make_builder`."""
-    return datasets.make_builder(
-        config["data"]["name"],
-        data_dir=config["run"]["data_dir"] or None,
-        cache_dir=str(cache_dir(config)),
+def with_absolute_folder(config: Config) -> dict[str, Any]:
+    """The config with `data.folder` as an absolute path, so that the run can be evaluated from
+    any directory."""
+    section = dict(config["data"])
+    if section["folder"]:
+        section["folder"] = os.path.abspath(os.path.expanduser(section["folder"]))
+    return {**config, "data": section}
+
+
+def make_builder(config: Config, say: Callable[[str], None] = print) -> Any:
+    """The prepared TFDS builder that the config names, or its folder of pictures.
+
+    See `datasets.make_builder` and `datasets.open_folder`.
+    """
+    section, run = config["data"], config["run"]
+    if not section.get("folder"):  # Runs from before there was such a key have none.
+        return datasets.make_builder(
+            section["name"],
+            data_dir=run["data_dir"] or None,
+            cache_dir=str(cache_dir(config)),
+            say=say,
+        )
+    size = section["image_size"]
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return datasets.open_folder(
+        pathlib.Path(run["data_dir"] or section["folder"]).expanduser().absolute(),
+        image_shape=(height, width, section["channels"]),
+        fit=section["fit"],
+        cache_dir=cache_dir(config),
+        say=say,
     )
 
 
 def load_training(
     config: Config, mesh: Mesh, say: Callable[[str], None]
 ) -> tuple[data_lib.Facts, data_lib.Examples, data_lib.Examples | None]:
-    """Loads the train split onto the devices; the test split is not opened.
+    """Loads what training reads onto the devices; the test split is not opened.
+
+    The validation part is the folder val/ of a folder of pictures that has one; otherwise it is
+    held out of the train split.
 
     Returns:
       The facts of the data, the training part, and the validation part (None where its size is 0).
@@ -49,13 +76,16 @@ def load_training(
     Raises:
       UsageError: data not there, unknown, or too few for the config.
     """
-    section = config["data"]
-    builder = make_builder(config)
+    builder = make_builder(config, say)
     arrays = data_lib.load_arrays(builder, "train", cache_dir(config), say)
-    count = len(arrays.labels)
-    train_rows, held_out = data_lib.hold_out(
-        count, section["validation_size"], section["split_seed"]
-    )
+    own = None
+    if _has_own_validation(builder):
+        say(
+            f"the validation part is a folder of its own in {builder.data_path}: nothing is held "
+            "out of train/, and data.validation_size is not read"
+        )
+        own = data_lib.load_arrays(builder, "validation", cache_dir(config), say)
+    train_rows, held_out = _divide(config, arrays, own is not None)
     if config["train"]["batch_size"] > len(train_rows):
         raise UsageError(
             f"train.batch_size is {config['train']['batch_size']}, expected at most the "
@@ -70,12 +100,14 @@ def load_training(
         mean=tuple(mean),
         std=tuple(std),
         train_examples=len(train_rows),
-        validation_examples=len(held_out),
+        validation_examples=len(held_out if own is None else own.labels),
     )
-    train = data_lib.to_device(arrays, train_rows, mesh_lib.replicated(mesh))
-    held_out = jax.device_put(held_out, mesh_lib.replicated(mesh))
-    validation = train.replace(indices=held_out) if len(held_out) else None
-    return facts, train, validation
+    sharding = mesh_lib.replicated(mesh)
+    train = data_lib.to_device(arrays, train_rows, sharding)
+    if own is not None:
+        return facts, train, data_lib.to_device(own, np.arange(len(own.labels)), sharding)
+    held_out = jax.device_put(held_out, sharding)
+    return facts, train, train.replace(indices=held_out) if len(held_out) else None
 
 
 def load_evaluation(
@@ -86,19 +118,21 @@ def load_evaluation(
     Args:
       facts: of the run; another copy of the data is said, other classes or image sizes refused.
       split: 'test', 'validation' or 'train' (without the validation part).
+
+    Raises:
+      UsageError: the data has no such part, does not suit the network, or is a folder whose
+        training and validation parts cannot be told apart any more.
     """
     check_choice("split", split, ("test", "train", "validation"))
     if split == "validation" and not facts.validation_examples:
         raise UsageError("this run held out no validation part (data.validation_size is 0)")
-    builder = make_builder(config)
+    builder = make_builder(config, say)
+    _check_has(builder, split)
     if data_lib.fingerprint(builder) != facts.fingerprint:
-        say(
-            f"note: {builder.data_path} is not the prepared copy of {facts.name} that this run "
-            "was trained on"
-        )
-    arrays = data_lib.load_arrays(
-        builder, "test" if split == "test" else "train", cache_dir(config), say
-    )
+        _tell_changed(builder, facts, split, say)
+    own = split == "validation" and _has_own_validation(builder)
+    source = split if split == "test" or own else "train"
+    arrays = data_lib.load_arrays(builder, source, cache_dir(config), say)
     if arrays.class_names != facts.class_names or arrays.images.shape[1:] != facts.image_shape:
         raise UsageError(
             f"{builder.data_path} has images {arrays.images.shape[1:]} of "
@@ -106,8 +140,61 @@ def load_evaluation(
             f"{len(facts.class_names)} classes: give the run's own data with --data_dir"
         )
     rows = np.arange(len(arrays.labels))
-    if split != "test":
-        section = config["data"]
-        parts = data_lib.hold_out(len(rows), section["validation_size"], section["split_seed"])
+    if source == "train":
+        parts = _divide(config, arrays, _has_own_validation(builder))
         rows = parts[0] if split == "train" else parts[1]
     return data_lib.to_device(arrays, rows, mesh_lib.replicated(mesh))
+
+
+def _is_folder(builder: Any) -> bool:
+    return isinstance(builder, datasets.ImageFolder)
+
+
+def _has_own_validation(builder: Any) -> bool:
+    """Whether nothing is held out of the train split; of TFDS sets it always is."""
+    return _is_folder(builder) and "validation" in builder.info.splits
+
+
+def _divide(
+    config: Config, arrays: data_lib.Arrays, own_validation: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the train split that are trained on, and those held out of it."""
+    section = config["data"]
+    size = 0 if own_validation else section["validation_size"]
+    return data_lib.hold_out(len(arrays.labels), size, section["split_seed"])
+
+
+def _check_has(builder: Any, split: str) -> None:
+    """Raises UsageError if a folder of pictures lacks test pictures."""
+    if _is_folder(builder) and split == "test" and "test" not in builder.info.splits:
+        where = builder.data_path
+        divide = (
+            "" if builder.layout.divided else f"move its class folders into {where}/train/ and "
+        )
+        raise UsageError(
+            f"{where} has no test pictures: evaluate with --split=validation, or {divide}put "
+            f"others into {where}/test/CLASS/"
+        )
+
+
+def _tell_changed(
+    builder: Any, facts: data_lib.Facts, split: str, say: Callable[[str], None]
+) -> None:
+    """Says that the data is not what the run was trained on.
+
+    Raises:
+      UsageError: for the two parts of a folder of pictures, whose division is another one now.
+    """
+    if not _is_folder(builder):
+        say(
+            f"note: {builder.data_path} is not the prepared copy of {facts.name} that this run "
+            "was trained on"
+        )
+        return
+    changed = f"the training pictures in {builder.data_path} are not those that this run saw"
+    if split != "test":
+        raise UsageError(
+            f"{changed}, so nobody can tell which ones it was trained on: restore them, or "
+            "evaluate with --split=test"
+        )
+    say(f"note: {changed}; the test pictures count as they are")

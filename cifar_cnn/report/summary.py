@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from flax import traverse_util
 
 from cifar_cnn.checks import check_int, check_shape
-
-Path = tuple[str, ...]
+from cifar_cnn.layers import TransposedConv
+from cifar_cnn.report.layer_table import format_layers
+from cifar_cnn.report.receptive import Field, through
+from cifar_cnn.report.tracing import Call, Path, trace
+from cifar_cnn.report.window import Window, label, window_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,14 @@ class LayerRow:
       size_bytes: memory of both.
       flops: 2 x multiply-adds of its kernel on one image.
       shared: True when an earlier row counts this module's parameters.
+      label: what the layer is, in a few words: 'Conv 3x3, stride 2'.
+      input_shape: of its first input, without the batch axis.
+      chained: whether that input is what the row above returned.
+      window: how it moves over its input; None where it has no window.
+      field: what one place of its output sees of the image, (height, width); None where that is
+        not known or there is no place any more.
+      terms: how its parameters are counted: '3*3*64*64 + 64'.
+      non_trainable_terms: likewise.
     """
 
     name: str
@@ -38,18 +47,13 @@ class LayerRow:
     size_bytes: int
     flops: int
     shared: bool = False
-
-
-@dataclasses.dataclass
-class _Call:
-    """A module's call while the model is traced."""
-
-    path: Path
-    module: nn.Module
-    leaf: bool = True
-    parameters: int = 0  # As the call sees them: without the axis that nn.scan stacks them along.
+    label: str = ""
     input_shape: tuple[int, ...] = ()
-    output_shape: tuple[int, ...] = ()
+    chained: bool = False
+    window: Window | None = None
+    field: tuple[Field, Field] | None = None
+    terms: str = ""
+    non_trainable_terms: str = ""
 
 
 def summarize(model: nn.Module, image_shape: Sequence[int]) -> list[LayerRow]:
@@ -76,8 +80,7 @@ def summarize(model: nn.Module, image_shape: Sequence[int]) -> list[LayerRow]:
     check_shape("image_shape (height, width, channels)", image_shape, (None, None, None))
     for size in image_shape:
         check_int("image_shape", size, minimum=1)
-    calls: list[_Call] = []
-    variables = nn.unbox(_trace(model, tuple(image_shape), calls))
+    calls, variables = trace(model, tuple(image_shape))
 
     owned: dict[Path, list[tuple[Path, Any]]] = {}
     paths = {(), *(call.path for call in calls)}
@@ -87,14 +90,19 @@ def summarize(model: nn.Module, image_shape: Sequence[int]) -> list[LayerRow]:
             owner = owner[:-1]
         owned.setdefault(owner, []).append((path, value))
 
-    rows, seen = [], set()
+    rows, seen, above = [], set(), None
+    fields = _fields(calls)
     for call in calls:
         own, again = owned.get(call.path, []), call.path in seen
         # nn.scan traces its body twice, which is no second call: its parameters are stacked.
         stacked = call.parameters != sum(v.size for path, v in own if path[0] == "params")
         if (call.leaf and not (again and stacked)) or (own and not again):
-            rows.append(_row(call, own, shared=bool(own) and again))
+            row = _row(call, own, shared=bool(own) and again)
+            chained = above is not None and call.given is above
+            field = fields.get(id(call.made)) if call.leaf else None
+            rows.append(dataclasses.replace(row, chained=chained, field=field))
             seen.add(call.path)
+            above = call.made
     return rows
 
 
@@ -105,92 +113,76 @@ def totals(rows: Sequence[LayerRow]) -> dict[str, int]:
     return {"parameters": sums["trainable"] + sums["non_trainable"], **sums}
 
 
+def fold_activations(rows: Sequence[LayerRow]) -> list[LayerRow]:
+    """The rows with an activation named in the row of the layer that feeds it, as in Keras."""
+    folded: list[LayerRow] = []
+    for row in rows:
+        if row.kind == "Activation" and row.chained and folded:
+            words = f"{folded[-1].label}, {row.label}"
+            folded[-1] = dataclasses.replace(folded[-1], label=words)
+        else:
+            folded.append(row)
+    return folded
+
+
 def format_summary(rows: Sequence[LayerRow], title: str) -> str:
     """The table as plain text, with the totals below."""
     head = ("Layer", "Kind", "Output shape", "Trainable", "Non-trainable", "FLOPs")
     body = [
         (
             row.name,
-            row.kind,
+            row.label or row.kind,
             str(row.output_shape),
             "shared" if row.shared else f"{row.trainable:,}",
             "shared" if row.shared else f"{row.non_trainable:,}",
             f"{row.flops:,}",
         )
-        for row in rows
+        for row in fold_activations(rows)
     ]
-    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
+    table = format_layers(head, body, left=(0, 1, 2))
+    return "\n".join([title, *table, *format_totals(rows)])
 
-    def text(line: tuple[str, ...]) -> str:
-        words = (f"{cell:<{width}}" for cell, width in zip(line[:3], widths[:3], strict=True))
-        numbers = (f"{cell:>{width}}" for cell, width in zip(line[3:], widths[3:], strict=True))
-        return "  ".join([*words, *numbers]).rstrip()
 
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+def format_totals(rows: Sequence[LayerRow]) -> list[str]:
+    """The lines below a table."""
     total = totals(rows)
-    return "\n".join(
-        [
-            title,
-            rule,
-            text(head),
-            rule,
-            *map(text, body),
-            rule,
-            f"Parameters:     {total['parameters']:,} ({_size(total['size_bytes'])})",
-            f"Trainable:      {total['trainable']:,}",
-            f"Non-trainable:  {total['non_trainable']:,}",
-            f"FLOPs / image:  {total['flops']:,} (forward; 2 x multiply-adds of Conv and Dense)",
-        ]
-    )
+    return [
+        f"Parameters:     {total['parameters']:,} ({_size(total['size_bytes'])})",
+        f"Trainable:      {total['trainable']:,}",
+        f"Non-trainable:  {total['non_trainable']:,}",
+        f"FLOPs / image:  {total['flops']:,} (forward; 2 x multiply-adds of Conv and Dense)",
+    ]
 
 
-def _trace(model: nn.Module, image_shape: tuple[int, ...], calls: list[_Call]) -> dict[str, Any]:
-    """Traces `model.init` on shapes, appends each module's call to `calls` as it ends, and
-    returns the variables' shapes."""
-    stack: list[_Call] = []
+def _fields(calls: Sequence[Call]) -> dict[int, tuple[Field, Field]]:
+    """What every layer's output sees of the image, by the id of that output.
 
-    def record(method, args, kwargs, context):
-        path = tuple(context.module.path)
-        inside = stack[-1] if stack else None
-        # A module's own helper methods and its super().__call__ are part of the call it is in.
-        helper = inside is not None and inside.path == path
-        if context.method_name == "setup" or helper:
-            return method(*args, **kwargs)
-        call = _Call(path, context.module)
-        stack.append(call)
-        try:
-            outputs = method(*args, **kwargs)
-        finally:
-            stack.pop()
-        given, made = _shapes((args, kwargs)), _shapes(outputs)
-        if not made:
-            return outputs  # Not a layer: a method that configures, or that wraps another.
-        for outer in stack:
-            outer.leaf = outer.leaf and outer.path == path
-        call.input_shape, call.output_shape = given[0] if given else (), made[0]
-        params = context.module.variables.get("params", {})
-        call.parameters = sum(value.size for value in jax.tree.leaves(params))
-        calls.append(call)
-        return outputs
-
-    def init(key, images):
-        with nn.intercept_methods(record):
-            return model.init({"params": key, "dropout": key}, images, train=False)
-
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(init, key, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    Followed from layer to layer; what is computed between them (a sum of two branches, a mean)
+    has no entry, nor has anything after it.
+    """
+    fields: dict[int, tuple[Field, Field]] = {}
+    for call in calls:
+        if not call.leaf or call.given is None:
+            continue
+        before = fields.get(id(call.given)) if fields else (Field(), Field())
+        window = window_of(call.module, call.input_shape[1:-1])
+        same = call.input_shape[1:-1] == call.output_shape[1:-1] and len(call.output_shape) == 4
+        if before is not None and window is not None:
+            fields[id(call.made)] = tuple(through(before[i], window, i) for i in (0, 1))
+        elif before is not None and same:
+            fields[id(call.made)] = before
+    return fields
 
 
-def _shapes(tree: Any) -> list[tuple[int, ...]]:
-    """Shapes of the arrays in a tree."""
-    return [leaf.shape for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
-
-
-def _row(call: _Call, own: list[tuple[Path, Any]], *, shared: bool) -> LayerRow:
+def _row(call: Call, own: list[tuple[Path, Any]], *, shared: bool) -> LayerRow:
     """The row of a call whose module owns the variables `own`, counted unless `shared`."""
     counted = [] if shared else own
     trainable = sum(value.size for path, value in counted if path[0] == "params")
     kernel = sum(value.size for path, value in own if path[-1] == "kernel") if call.leaf else 0
+    window = window_of(call.module, call.input_shape[1:-1]) if call.leaf else None
+    channels = call.input_shape[-1] if call.input_shape else 0
+    groups = getattr(call.module, "feature_group_count", 1)
+    grouped = f"({channels}/{groups})" if 1 < groups < channels else ""
     return LayerRow(
         name="/".join(call.path) or type(call.module).__name__,
         kind=type(call.module).__name__,
@@ -200,14 +192,34 @@ def _row(call: _Call, own: list[tuple[Path, Any]], *, shared: bool) -> LayerRow:
         size_bytes=sum(value.size * value.dtype.itemsize for _, value in counted),
         flops=2 * kernel * _positions(call),
         shared=shared,
+        label=label(call.module, window, channels),
+        input_shape=call.input_shape[1:],
+        window=window,
+        terms=_terms([item for item in counted if item[0][0] == "params"], grouped),
+        non_trainable_terms=_terms([item for item in counted if item[0][0] != "params"], ""),
     )
 
 
-def _positions(call: _Call) -> int:
+def _terms(variables: list[tuple[Path, Any]], grouped: str) -> str:
+    """'3*3*64*64 + 64': the shapes of variables, kernels first.
+
+    Args:
+      grouped: stands for the input channels of a kernel where it sees only some.
+    """
+    terms = []
+    for path, value in sorted(variables, key=lambda item: (item[0][-1] != "kernel", item[0])):
+        factors = [str(size) for size in value.shape] or ["1"]
+        if grouped and path[-1] == "kernel" and len(factors) > 1:
+            factors[-2] = grouped
+        terms.append("*".join(factors))
+    return " + ".join(terms)
+
+
+def _positions(call: Call) -> int:
     """At how many places of one image the kernel of a layer is applied."""
     if isinstance(call.module, nn.ConvLocal):
         return 1  # Its kernel holds the weights of every position.
-    if isinstance(call.module, nn.ConvTranspose):
+    if isinstance(call.module, nn.ConvTranspose | TransposedConv):
         return math.prod(call.input_shape[1:-1])
     if isinstance(call.module, nn.DenseGeneral):
         features = call.module.features

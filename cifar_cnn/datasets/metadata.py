@@ -1,0 +1,36 @@
+"""What TFDS knows of a data set without its data."""
+
+import tensorflow_datasets as tfds
+
+from cifar_cnn.checks import UsageError
+from cifar_cnn.datasets import names
+from cifar_cnn.datasets.features import check_image_classification
+
+
+def read_metadata(name: str, *, data_dir: str | None) -> tuple[tuple[int, ...], int]:
+    """Image shape and number of classes of a data set, which need not be prepared.
+
+    Args:
+        name: as `make_builder` takes it.
+        data_dir: TFDS data directory; None or '' for TFDS's default.
+
+    Returns:
+        (H, W, C) and the number of classes.
+
+    Raises:
+        UsageError: unknown, not for image classification, or with images of several sizes.
+    """
+    root = names.default_data_dir(data_dir)
+    resolved = names.resolve(name, root)
+    if resolved.builder_class is None:
+        builder = tfds.builder_from_directory(resolved.folder(root))
+    else:
+        builder = resolved.builder_class(data_dir=root, config=resolved.config)
+    check_image_classification(builder)
+    image, label = (builder.info.features[key] for key in builder.info.supervised_keys)
+    if None in image.shape or label.num_classes is None:
+        raise UsageError(
+            f"TFDS does not say the image size and the classes of data set {str(resolved)!r}: it "
+            f"has shape {image.shape} and {label.num_classes} classes"
+        )
+    return tuple(image.shape), label.num_classes

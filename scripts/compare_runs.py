@@ -1,0 +1,50 @@
+"""Compares trained runs: python scripts/compare_runs.py runs/baseline-0 runs/dropout-0
+
+Prints what their configs, accuracies and curves have in common and apart, with intervals, and
+writes the numbers, the curves and the images they disagree about. Runs that differ only in seed
+are one group: python scripts/compare_runs.py runs/baseline-* runs/dropout-*
+"""
+
+import argparse
+import pathlib
+import sys
+
+from cifar_cnn import cli
+
+
+def main() -> None:
+    """Parses flags and makes one call."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "workdirs", type=pathlib.Path, nargs="+", help="two run directories or more"
+    )
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        help="folder of the files (default: comparison beside the first)",
+    )
+    parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
+    )
+    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the runs found them")
+    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu (default: auto)")
+    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    flags = parser.parse_args()
+    # Imported here, so that --help and mistakes in the flags are told without loading JAX.
+    from cifar_cnn.compare import compare_runs
+    from cifar_cnn.evaluate import evaluate_run
+
+    names = ("data_dir", "platform", "cpu_devices")
+    compare_runs(
+        flags.workdirs,
+        evaluate=evaluate_run,
+        split=flags.split,
+        which=flags.checkpoint,
+        out=flags.out,
+        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,58 @@
+"""Shows what a network sees: python scripts/explain.py --workdir=runs/dropout --image=dog.png
+
+Writes the picture as the network gets it, the first layer's kernels, every layer's feature maps,
+the probabilities, Grad-CAM and saliency, and explanation.json with figures of every layer.
+--index=7 takes an example of the test split instead of a file.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from cifar_cnn import cli
+
+
+def main() -> None:
+    """Parses flags and makes one call."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
+    parser.add_argument("--image", type=pathlib.Path, help="picture file")
+    parser.add_argument("--index", type=int, help="example of the test split, instead of --image")
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="folder for the pictures (default: in WORKDIR/explain)"
+    )
+    parser.add_argument("--class_name", help="a class to explain besides the predicted one")
+    parser.add_argument("--layer", help="of Grad-CAM (default: last convolutional activation)")
+    parser.add_argument(
+        "--fit", default="crop", help="crop, pad or stretch the picture (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--maps", type=int, default=16, help="feature maps a page, 1 to 64 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
+    )
+    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
+    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")
+    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    flags = parser.parse_args()
+    # Imported here, so that --help and mistakes in the flags are told without loading JAX.
+    from cifar_cnn.explain import explain_run
+
+    names = ("data_dir", "platform", "cpu_devices")
+    explain_run(
+        flags.workdir,
+        image=flags.image,
+        index=flags.index,
+        out=flags.out,
+        class_name=flags.class_name,
+        layer=flags.layer,
+        fit=flags.fit,
+        maps=flags.maps,
+        which=flags.checkpoint,
+        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
