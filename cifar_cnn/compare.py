@@ -252,7 +252,7 @@ def _images(run: Run, split: str, settings: dict[str, Any], predictions: Predict
     config = {**run.config, "run": {**run.config["run"], **settings}}
     builder = experiment.make_builder(config)
     # A folder of pictures can have a validation part of its own; a TFDS set's is not read.
-    own = config["data"].get("folder") and split in builder.info.splits
+    own = config["data"]["folder"] and split in builder.info.splits
     part = split if split == "test" or own else "train"
     arrays = load_arrays(builder, part, experiment.cache_dir(config))
     rows = predictions.indices

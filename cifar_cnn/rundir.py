@@ -17,6 +17,8 @@ from cifar_cnn.checks import MachineError, UsageError
 
 # Where a run computes, and not what: may differ between the starts of one run.
 FREE_SECTION = "run"
+# Of config.json and run.json: raised when a key is added or gets another meaning.
+FORMAT = 2
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 
@@ -47,6 +49,7 @@ def open_run(
             )
         return
     about = {
+        "format": FORMAT,
         "data": data,
         "devices": devices,
         "commit": _commit(),
@@ -97,11 +100,11 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
     """Reads config.json or run.json.
 
     Raises:
-      UsageError: the directory is no run, or the file is damaged.
+      UsageError: the directory is no run, the file is damaged, or another version wrote it.
     """
     path = workdir / name
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"{workdir} is not a run directory: it has no {name}; give --workdir the directory "
@@ -109,6 +112,12 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}; restore it from a copy") from error
+    if name == "run.json" and values.get("format") != FORMAT:
+        raise UsageError(
+            f"{workdir} was written by another version of cifar_cnn (commit "
+            f"{values.get('commit')}): use that version, or train again in another --workdir"
+        )
+    return values
 
 
 def _as_json(value: dict[str, Any]) -> str:

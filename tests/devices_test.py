@@ -14,7 +14,7 @@ from tests.conftest import make_config, real_data
 
 def make_run(devices, count, config, name="cifar10", split="test", tta=False):
     """An experiment on the first `count` real images, on so many CPU devices."""
-    builder = experiment.make_builder({**config, "data": {"name": name}})
+    builder = experiment.make_builder({**config, "data": {**config["data"], "name": name}})
     arrays = data.load_arrays(builder, split, experiment.cache_dir(config))
     rows = np.arange(count)
     mean, std = data.channel_statistics(arrays.images, rows)

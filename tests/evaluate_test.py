@@ -114,9 +114,9 @@ def test_mistakes_are_one_line(trained, tmp_path):
     shutil.copytree(trained, empty, ignore=shutil.ignore_patterns("checkpoints"))
     shutil.copytree(empty, broken)
     (broken / "config.json").write_text("{")
-    config = json.loads((old / "config.json").read_text())
-    del config["model"]["plain"]["dilation"]
-    (old / "config.json").write_text(json.dumps(config))
+    about = json.loads((old / "run.json").read_text())
+    del about["format"]
+    (old / "run.json").write_text(json.dumps(about))
     cases = {
         (f"--workdir={tmp_path}",): "is not a run directory",
         ("--workdir=nowhere",): "is not a run directory",

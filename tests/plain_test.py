@@ -123,13 +123,6 @@ def test_parameters_are_named_and_begin_as_before_there_were_kinds(key):
     np.testing.assert_array_equal(variables["params"]["Conv_0"]["kernel"], reference)
 
 
-def test_a_section_from_before_there_were_kinds_is_the_standard_network():
-    section = default.get_config().model.plain.to_dict()
-    old = {name: value for name, value in section.items() if name not in ("conv", "groups")}
-    old.pop("dilation")
-    assert make_model("plain", old, num_classes=10, dtype=jnp.float32) == make()
-
-
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -101,7 +101,7 @@ def test_accuracies_are_those_of_an_evaluation_of_moved_images(trained, tmp_path
             opened.run.model, opened.variables, moved, train=False,
             mean=np.float32(opened.facts.mean), std=np.float32(opened.facts.std),
         )  # fmt: skip
-        accuracy = np.mean(np.argmax(logits, -1) == labels)
+        accuracy = np.mean(np.asarray(logits).argmax(-1) == labels)
         # One image whose two best classes are equal but for the last bit.
         assert measured[right, down] == pytest.approx(accuracy, abs=0.0011)
     ring = [measured[2 * x, 2 * y] for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))]

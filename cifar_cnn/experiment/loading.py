@@ -44,7 +44,7 @@ def make_builder(config: Config, say: Callable[[str], None] = print) -> Any:
     See `datasets.make_builder` and `datasets.open_folder`.
     """
     section, run = config["data"], config["run"]
-    if not section.get("folder"):  # Runs from before there was such a key have none.
+    if not section["folder"]:
         return datasets.make_builder(
             section["name"],
             data_dir=run["data_dir"] or None,

@@ -85,9 +85,12 @@ class Plain(nn.Module):
 
     num_classes: int
     filters: Sequence[Sequence[int]]
+    conv: str | Sequence[str]
     kernel_size: int | Sequence[int]
     stride: int | Sequence[int]
     padding: str | Sequence[str]
+    dilation: int | Sequence[int]
+    groups: int | Sequence[int]
     pool: str | Sequence[str]
     pool_size: int | Sequence[int]
     pool_stride: int | Sequence[int]
@@ -96,10 +99,6 @@ class Plain(nn.Module):
     activation: str
     dense: Sequence[int]
     dense_dropout: float
-    # With defaults, because runs from before there were these keys lack them.
-    conv: str | Sequence[str] = "standard"
-    dilation: int | Sequence[int] = 1
-    groups: int | Sequence[int] = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -224,7 +223,6 @@ def check(section: dict[str, Any]) -> tuple[str, ...]:
       UsageError: a value of the wrong type or out of range; names key, value and expectation.
     """
     key = "model.plain."
-    section = {name: getattr(Plain, name) for name in ("conv", "dilation", "groups")} | section
     for name in ("filters", "dense"):
         if not isinstance(section[name], tuple | list):
             example = "((32, 32), (64, 64))" if name == "filters" else "(512,)"
