@@ -47,7 +47,7 @@ def test_any_number_of_devices_gives_the_same_losses():
     config = make_config({"model.plain.batch_norm": True, "optim.ema_decay": 0.9})
     one, state = losses(1, 20, config)
     assert one[-1] < one[0]
-    for devices in (2, 3, 4):
+    for devices in (2, 3):
         many, other = losses(devices, 20, config)
         np.testing.assert_allclose(many, one, rtol=1e-5)
         for a, b in zip(

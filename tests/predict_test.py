@@ -62,7 +62,8 @@ def grey_network(mean=0.1, traces=None):
         mesh=mesh_lib.make_mesh(jax.devices()[:4]), model=types.SimpleNamespace(apply=apply)
     )
     variables = {"params": jnp.array([0.0, 1.0, 3.0]), "batch_stats": {}}
-    return experiment.Trained(pathlib.Path("digits"), {}, facts, run, variables, 7)
+    config = {"data": {"fit": "crop"}}
+    return experiment.Trained(pathlib.Path("digits"), config, facts, run, variables, 7)
 
 
 def test_pictures_give_the_same_as_the_evaluation(trained, opened, pictures, tmp_path):

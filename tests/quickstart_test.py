@@ -6,15 +6,15 @@ from tests import commands
 from tests.conftest import ROOT
 
 
-def test_the_quickstart_network_passes_90_percent(tmp_path):
-    # Five epochs of the eight: if they suffice, so do all.
+def test_the_quickstart_network_leaves_a_linear_one_behind(tmp_path):
+    # Three epochs of the eight; a linear classifier ends at 43 %, see shapes10_test.
     commands.run(
         "-m",
         "cifar_cnn.main",
         f"--config={ROOT}/configs/quickstart.py",
         f"--workdir={tmp_path}",
-        "--config.train.epochs=5",
+        "--config.train.epochs=3",
     )
     commands.run("scripts/evaluate.py", f"--workdir={tmp_path}")
     (report,) = (tmp_path / "eval").glob("test-*/metrics.json")
-    assert json.loads(report.read_text())["accuracy"] > 0.9
+    assert json.loads(report.read_text())["accuracy"] > 0.6

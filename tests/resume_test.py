@@ -8,7 +8,7 @@ import time
 from tests import commands
 from tests.conftest import is_prepared
 
-EPOCHS = 4
+EPOCHS = 3
 
 
 def shrunk_data():
@@ -50,11 +50,11 @@ def kill_when(condition, process):
     commands.finish(process)
 
 
-def in_third_epoch(workdir):
+def in_second_epoch(workdir):
     """Between two steps, when a checkpoint is there to resume from."""
     path = workdir / "metrics.jsonl"
-    recorded = path.exists() and '"epoch": 2.' in path.read_text()
-    return recorded and (workdir / "checkpoints" / "180").exists()
+    recorded = path.exists() and '"epoch": 1.' in path.read_text()
+    return recorded and (workdir / "checkpoints" / "90").exists()
 
 
 def test_killed_three_times_and_resumed_is_bit_identical(tmp_path):
@@ -68,7 +68,7 @@ def test_killed_three_times_and_resumed_is_bit_identical(tmp_path):
     kill_when(lambda: any("tmp" in p.name for p in (broken / "checkpoints").glob("*")), process)
     # Between two steps of a later epoch.
     process = commands.start(*command(broken, devices=2))
-    kill_when(lambda: in_third_epoch(broken), process)
+    kill_when(lambda: in_second_epoch(broken), process)
     out = commands.run(*command(broken, devices=2))
     assert "resuming after step" in out
     commands.run(*command(unbroken, devices=2))
@@ -79,7 +79,7 @@ def test_killed_three_times_and_resumed_is_bit_identical(tmp_path):
 def test_killed_and_resumed_on_one_device_is_bit_identical(tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     process = commands.start(*command(broken, devices=1))
-    kill_when(lambda: in_third_epoch(broken), process)
+    kill_when(lambda: in_second_epoch(broken), process)
     assert "resuming after step" in commands.run(*command(broken, devices=1))
     commands.run(*command(unbroken, devices=1))
     assert bytes_of(broken) == bytes_of(unbroken)

@@ -10,8 +10,8 @@ from flax import traverse_util
 
 from cifar_cnn.checks import check_int, check_shape
 from cifar_cnn.layers import TransposedConv
-from cifar_cnn.report.layer_table import format_layers
 from cifar_cnn.report.receptive import Field, through
+from cifar_cnn.report.table import format_table
 from cifar_cnn.report.tracing import Call, Path, trace
 from cifar_cnn.report.window import Window, label, window_of
 
@@ -139,8 +139,8 @@ def format_summary(rows: Sequence[LayerRow], title: str) -> str:
         )
         for row in fold_activations(rows)
     ]
-    table = format_layers(head, body, left=(0, 1, 2))
-    return "\n".join([title, *table, *format_totals(rows)])
+    table = format_table(head, body, left=3, framed=True)
+    return "\n".join([title, table, *format_totals(rows)])
 
 
 def format_totals(rows: Sequence[LayerRow]) -> list[str]:

@@ -3,15 +3,23 @@
 from collections.abc import Sequence
 
 
-def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def format_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, framed: bool = False
+) -> str:
     """Columns wide enough for their longest cell, a rule below the head.
 
     Args:
       head: one title a column.
-      rows: cells as text, as many a row as `head` has.
+      rows: cells as text, as many a row as `head` has; a cell may have several lines.
       left: so many columns are aligned on the left, the others on the right.
+      framed: whether there is a rule above and below the table, too.
     """
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [list(head)]
+    for row in rows:
+        cells = [cell.split("\n") for cell in row]
+        for number in range(max(map(len, cells))):
+            lines.append([cell[number] if number < len(cell) else "" for cell in cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def text(cells: Sequence[str]) -> str:
         words = [
@@ -21,4 +29,5 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: in
         return "  ".join(words).rstrip()
 
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([text(head), rule, *map(text, rows)])
+    table = [text(lines[0]), rule, *map(text, lines[1:])]
+    return "\n".join([rule, *table, rule] if framed else table)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifar_cnn.report import window as window_lib
-from cifar_cnn.report.layer_table import format_layers
 from cifar_cnn.report.summary import LayerRow, fold_activations, format_totals, totals
+from cifar_cnn.report.table import format_table
 
 _HEAD = (
     "Layer", "Kind", "Output shape", "How it follows", "Parameters", "FLOPs", "Sees", "Step"
@@ -32,9 +32,9 @@ def format_worked(rows: Sequence[LayerRow], title: str) -> str:
         )
         for row in fold_activations(rows)
     ]
-    table = format_layers(_HEAD, body, left=(0, 1, 2, 3, 4))
+    table = format_table(_HEAD, body, left=5, framed=True)
     below = [f"note: {line}" for line in notes(rows)]
-    return "\n".join([title, *table, *format_totals(rows), *_LEGEND, *below])
+    return "\n".join([title, table, *format_totals(rows), *_LEGEND, *below])
 
 
 def as_json(rows: Sequence[LayerRow]) -> dict[str, Any]:
