@@ -9,9 +9,16 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from cifar_cnn.evaluate import evaluate_run
 from tests import commands
 
 SCRIPT = "scripts/evaluate.py"
+
+
+@pytest.fixture(scope="module")
+def trained(trained, tmp_path_factory):
+    """A copy of the suite's run, because evaluations are written into it."""
+    return shutil.copytree(trained, tmp_path_factory.mktemp("evaluate") / "run")
 
 
 def refusal(process, code):
@@ -73,13 +80,16 @@ def test_figures_equal_those_recomputed_from_the_predictions(trained):
     assert np.abs(turned.T - matrix).sum() <= 2
 
 
+def evaluate(workdir, split="test", which="best", tta=False):
+    return evaluate_run(workdir, split=split, which=which, tta=tta, rows="true", settings={})
+
+
 def test_validation_agrees_with_training_and_parts_do_not_overlap(trained):
     lines = [json.loads(x) for x in (trained / "metrics.jsonl").read_text().splitlines()]
     validated = {x["step"]: x for x in lines if "validation_accuracy" in x}
-    commands.run(SCRIPT, f"--workdir={trained}", "--split=validation", "--checkpoint=latest")
-    commands.run(SCRIPT, f"--workdir={trained}", "--split=train", "--checkpoint=latest")
+    report = evaluate(trained, "validation", "latest")
+    evaluate(trained, "train", "latest")
     last = max(validated)
-    report = json.loads((trained / "eval" / f"validation-{last}" / "metrics.json").read_text())
     assert report["examples"] == 500
     assert report["accuracy"] == pytest.approx(validated[last]["validation_accuracy"])
     assert report["cross_entropy"] == pytest.approx(validated[last]["validation_loss"], rel=1e-5)
@@ -96,13 +106,12 @@ def test_best_is_the_highest_validation_accuracy_and_steps_can_be_named(trained)
     lines = [json.loads(x) for x in (trained / "metrics.jsonl").read_text().splitlines()]
     scores = {x["step"]: x["validation_accuracy"] for x in lines if "validation_accuracy" in x}
     best = max(scores, key=lambda step: (scores[step], step))
-    assert f"checkpoint of step {best}," in commands.run(SCRIPT, f"--workdir={trained}")
-    out = commands.run(SCRIPT, f"--workdir={trained}", "--checkpoint=90")
-    assert "checkpoint of step 90," in out
+    assert evaluate(trained)["step"] == best
+    assert evaluate(trained, which="90")["step"] == 90
 
 
 def test_tta_is_written_apart(trained):
-    commands.run(SCRIPT, f"--workdir={trained}", "--tta", "--checkpoint=latest")
+    evaluate(trained, which="latest", tta=True)
     report = json.loads((trained / "eval" / "test-135-tta" / "metrics.json").read_text())
     assert report["tta"] is True
     assert report["examples"] == 1000

@@ -67,7 +67,8 @@ def test_parameter_counts(changes, shape, expected):
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_activation_and_average_pooling_run(activation, key):
     model = make(filters=((4,),), activation=activation, pool="avg", dense=(5,))
-    logits, _ = model.init_with_output(key, jnp.ones((2, 8, 8, 3)), train=False)
+    run = jax.jit(lambda key, images: model.init_with_output(key, images, train=False)[0])
+    logits = run(key, jnp.ones((2, 8, 8, 3)))
     assert logits.shape == (2, 10)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
@@ -76,8 +77,9 @@ def test_every_activation_and_average_pooling_run(activation, key):
 def test_dropout_acts_in_training_only_and_follows_its_key(key):
     model = make(filters=((4,),), dense=(32,), conv_dropout=0.5, dense_dropout=0.5)
     images = jax.random.normal(key, (2, 8, 8, 3))
-    variables = model.init(key, images, train=False)
+    variables = init(model, key, images)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def run(train, seed=0):
         return model.apply(variables, images, train=train, rngs={"dropout": jax.random.key(seed)})
 
@@ -89,9 +91,10 @@ def test_dropout_acts_in_training_only_and_follows_its_key(key):
 def test_masked_rows_do_not_enter_batch_statistics(key):
     model = make(filters=((4,),), batch_norm=True, dense=())
     images = jax.random.normal(key, (6, 8, 8, 3))
-    variables = model.init(key, images, train=False)
+    variables = init(model, key, images)
     garbage = images.at[4:].set(1e6)
 
+    @jax.jit
     def run(images, mask):
         return model.apply(variables, images, train=True, mask=mask, mutable=["batch_stats"])
 
