@@ -116,9 +116,8 @@ def format_seeds(result: dict[str, Any]) -> str:
     ]
     lines = [
         format_table(head, rows, left=0),
-        f"Accuracies of the {result['checkpoint']} checkpoint. seconds: of training alone; "
-        "compiling: those of them",
-        "in which the program was compiled too.",
+        f"Accuracies of the {result['checkpoint']} checkpoint. seconds: of training alone;",
+        "compiling: how many of them went by in the calls that compiled.",
         "",
     ]
     if split == "validation" and result["checkpoint"] == "best":

@@ -3,13 +3,16 @@
 import csv
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from cifar_cnn import cli
 from cifar_cnn.evaluate import evaluate_run
+from scripts import evaluate as script
 from tests import commands
 
 SCRIPT = "scripts/evaluate.py"
@@ -21,13 +24,19 @@ def trained(trained, tmp_path_factory):
     return shutil.copytree(trained, tmp_path_factory.mktemp("evaluate") / "run")
 
 
-def refusal(process, code):
-    """The one line on stderr of a command that ends with `code`."""
-    got, _, err = commands.finish(process)
-    assert got == code, err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err
+@pytest.fixture
+def refusal(monkeypatch, capsys):
+    """Runs the script with some flags; returns the one line on stderr that it ends with."""
+
+    def run(flags, code):
+        monkeypatch.setattr(sys, "argv", [SCRIPT, *flags])
+        assert cli.run(script.main) == code
+        err = capsys.readouterr().err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return run
 
 
 def test_figures_equal_those_recomputed_from_the_predictions(trained):
@@ -117,7 +126,7 @@ def test_tta_is_written_apart(trained):
     assert report["examples"] == 1000
 
 
-def test_mistakes_are_one_line(trained, tmp_path):
+def test_mistakes_are_one_line(trained, tmp_path, refusal):
     empty, broken, old = tmp_path / "empty", tmp_path / "broken", tmp_path / "old"
     shutil.copytree(trained, old)
     shutil.copytree(trained, empty, ignore=shutil.ignore_patterns("checkpoints"))
@@ -136,18 +145,17 @@ def test_mistakes_are_one_line(trained, tmp_path):
         (f"--workdir={broken}",): "config.json cannot be read",
         (f"--workdir={old}",): "another version of cifar_cnn",
     }
-    processes = {flags: commands.start(SCRIPT, *flags) for flags in cases}
-    for flags, process in processes.items():
-        assert cases[flags] in refusal(process, 2)
+    for flags, words in cases.items():
+        assert words in refusal(flags, 2)
 
 
-def test_a_damaged_checkpoint_is_named_and_not_touched(trained, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_not_touched(trained, tmp_path, refusal):
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
     largest = max((copy / "checkpoints" / "135").rglob("d/*"), key=lambda p: p.stat().st_size)
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 1
     largest.write_bytes(content)
-    err = refusal(commands.start(SCRIPT, f"--workdir={copy}", "--checkpoint=135"), 1)
+    err = refusal((f"--workdir={copy}", "--checkpoint=135"), 1)
     assert "checkpoints/135 is damaged" in err
     assert (copy / "checkpoints" / "135").is_dir()
