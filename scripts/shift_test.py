@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument(
         "--step",
         type=int,
-        default=4,
+        default=2,
         help="pixels between the cells of the heat map; the curves take every pixel "
         "(default: %(default)s)",
     )
