@@ -4,8 +4,10 @@ Exit codes: 0 success, 1 a fault of the machine, 2 a mistake in the command, the
 files it names, 130 interrupted from the keyboard.
 """
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from absl import logging
 
@@ -33,6 +35,18 @@ def run(command: Callable[[], None]) -> int:
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted", 130)
     return 0
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --platform and --cpu_devices to a script that opens trained runs."""
+    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")
+    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+
+
+def settings(flags: argparse.Namespace) -> dict[str, Any]:
+    """The keys of a config's section `run` that were given as flags."""
+    names = ("data_dir", "platform", "cpu_devices")
+    return {name: value for name in names if (value := getattr(flags, name, None)) is not None}
 
 
 def _fail(message: object, code: int) -> int:

@@ -251,9 +251,7 @@ def _images(run: Run, split: str, settings: dict[str, Any], predictions: Predict
     """The images that the predictions' indices count, uint8 [N, H, W, C]."""
     config = {**run.config, "run": {**run.config["run"], **settings}}
     builder = experiment.make_builder(config)
-    # A folder of pictures can have a validation part of its own; a TFDS set's is not read.
-    own = config["data"]["folder"] and split in builder.info.splits
-    part = split if split == "test" or own else "train"
+    part = experiment.source_split(builder, split)
     arrays = load_arrays(builder, part, experiment.cache_dir(config))
     rows = predictions.indices
     if rows.max() >= len(arrays.labels) or (arrays.labels[rows] != predictions.labels).any():

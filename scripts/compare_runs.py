@@ -28,21 +28,19 @@ def main() -> None:
         "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
     )
     parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the runs found them")
-    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu (default: auto)")
-    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.compare import compare_runs
     from cifar_cnn.evaluate import evaluate_run
 
-    names = ("data_dir", "platform", "cpu_devices")
     compare_runs(
         flags.workdirs,
         evaluate=evaluate_run,
         split=flags.split,
         which=flags.checkpoint,
         out=flags.out,
-        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+        settings=cli.settings(flags),
     )
 
 

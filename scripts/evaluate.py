@@ -28,20 +28,18 @@ def main() -> None:
         "--rows", default="true", help="rows of the matrix: true or predicted (default: true)"
     )
     parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
-    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")
-    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.evaluate import evaluate_run
 
-    names = ("data_dir", "platform", "cpu_devices")
     evaluate_run(
         flags.workdir,
         split=flags.split,
         which=flags.checkpoint,
         tta=flags.tta,
         rows=flags.rows,
-        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+        settings=cli.settings(flags),
     )
 
 

@@ -33,13 +33,11 @@ def main() -> None:
         "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
     )
     parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
-    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")
-    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.explain import explain_run
 
-    names = ("data_dir", "platform", "cpu_devices")
     explain_run(
         flags.workdir,
         image=flags.image,
@@ -50,7 +48,7 @@ def main() -> None:
         fit=flags.fit,
         maps=flags.maps,
         which=flags.checkpoint,
-        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+        settings=cli.settings(flags),
     )
 
 

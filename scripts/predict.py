@@ -48,14 +48,12 @@ def main() -> None:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document, and all else on stderr"
     )
-    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")
-    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    cli.add_device_flags(parser)
     # Flags and pictures in any order.
     flags = parser.parse_intermixed_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.predict import predict_files
 
-    names = ("platform", "cpu_devices")
     predict_files(
         flags.workdir,
         flags.images,
@@ -67,7 +65,7 @@ def main() -> None:
         unsure_below=flags.unsure_below,
         batch_size=flags.batch_size,
         as_json=flags.json,
-        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+        settings=cli.settings(flags),
     )
 
 

@@ -52,13 +52,11 @@ def main() -> None:
         help="folder of the files (default: WORKDIR/shift, or shift beside the first of several)",
     )
     parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the runs found them")
-    parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the runs'")
-    parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
+    cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.shift import shift_test
 
-    names = ("data_dir", "platform", "cpu_devices")
     shift_test(
         flags.workdir,
         split=flags.split,
@@ -68,7 +66,7 @@ def main() -> None:
         max_angle=flags.max_angle,
         fill=flags.fill,
         out=flags.out,
-        settings={name: value for name in names if (value := getattr(flags, name)) is not None},
+        settings=cli.settings(flags),
     )
 
 

@@ -2,15 +2,17 @@
 
 from cifar_cnn.experiment.building import Experiment, build
 from cifar_cnn.experiment.checking import check
-from cifar_cnn.experiment.describing import describe_data, make_network
+from cifar_cnn.experiment.describing import describe_data
 from cifar_cnn.experiment.loading import (
     cache_dir,
     load_evaluation,
     load_training,
     make_builder,
+    source_split,
     start_devices,
     with_absolute_folder,
 )
+from cifar_cnn.experiment.parts import make_network
 from cifar_cnn.experiment.trained import Trained, open_trained
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "make_builder",
     "make_network",
     "open_trained",
+    "source_split",
     "start_devices",
     "with_absolute_folder",
 ]

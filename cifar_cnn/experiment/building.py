@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from cifar_cnn import augment as augment_lib
 from cifar_cnn import data as data_lib
 from cifar_cnn import mesh as mesh_lib
-from cifar_cnn import models, steps
+from cifar_cnn import steps
 from cifar_cnn.checks import UsageError
 from cifar_cnn.experiment.parts import (
-    DTYPES,
     Config,
     make_augment,
+    make_network,
     make_optimizer,
     make_schedule,
 )
@@ -79,12 +79,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
     train = config["train"]
     key = jax.random.key(config["seed"], impl="threefry2x32")
     replicated, sharded = mesh_lib.replicated(mesh), mesh_lib.batch_sharded(mesh)
-    model = models.make_model(
-        config["model"]["name"],
-        config["model"][config["model"]["name"]],
-        num_classes=len(facts.class_names),
-        dtype=DTYPES[config["model"]["dtype"]],
-    )
+    model = make_network(config, len(facts.class_names))
     steps_per_epoch = -(-facts.train_examples // train["batch_size"])
     total_steps = steps_per_epoch * train["epochs"]
     if total_steps >= 2**31:

@@ -1,12 +1,8 @@
-"""The network of a config, before there is any data."""
+"""What a config's data is like, before there is any."""
 
-import pathlib
-
-import flax.linen as nn
-
-from cifar_cnn import datasets, models
+from cifar_cnn import datasets
 from cifar_cnn.checks import UsageError, check_int
-from cifar_cnn.experiment.parts import DTYPES, Config
+from cifar_cnn.experiment.parts import Config, picture_folder, picture_shape
 
 
 def describe_data(
@@ -31,13 +27,8 @@ def describe_data(
         return name, tuple(image_shape), classes
     try:
         if section["folder"]:
-            size = section["image_size"]
-            height, width = size if isinstance(size, tuple | list) else (size, size)
-            folder = config["run"]["data_dir"] or section["folder"]
-            shape = (height, width, section["channels"])
-            count = classes or len(
-                datasets.read_layout(pathlib.Path(folder).expanduser().absolute()).class_names
-            )
+            shape = picture_shape(config)
+            count = classes or len(datasets.read_layout(picture_folder(config)).class_names)
         else:
             shape, count = datasets.read_metadata(
                 section["name"], data_dir=config["run"]["data_dir"] or None
@@ -47,14 +38,3 @@ def describe_data(
             f"{error}; or say what the images are like: --image_shape=32,32,3 --classes=10"
         ) from error
     return name, tuple(image_shape or shape), classes or count
-
-
-def make_network(config: Config, classes: int) -> nn.Module:
-    """The network of a config.
-
-    Raises:
-      UsageError: see `models.make_model`.
-    """
-    name = config["model"]["name"]
-    dtype = DTYPES[config["model"]["dtype"]]
-    return models.make_model(name, config["model"][name], num_classes=classes, dtype=dtype)

@@ -13,7 +13,7 @@ from cifar_cnn import data as data_lib
 from cifar_cnn import datasets
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn.checks import UsageError, check_choice
-from cifar_cnn.experiment.parts import Config
+from cifar_cnn.experiment.parts import Config, picture_folder, picture_shape
 
 
 def start_devices(config: Config) -> Mesh:
@@ -51,11 +51,9 @@ def make_builder(config: Config, say: Callable[[str], None] = print) -> Any:
             cache_dir=str(cache_dir(config)),
             say=say,
         )
-    size = section["image_size"]
-    height, width = size if isinstance(size, tuple | list) else (size, size)
     return datasets.open_folder(
-        pathlib.Path(run["data_dir"] or section["folder"]).expanduser().absolute(),
-        image_shape=(height, width, section["channels"]),
+        picture_folder(config),
+        image_shape=picture_shape(config),
         fit=section["fit"],
         cache_dir=cache_dir(config),
         say=say,
@@ -130,8 +128,7 @@ def load_evaluation(
     _check_has(builder, split)
     if data_lib.fingerprint(builder) != facts.fingerprint:
         _tell_changed(builder, facts, split, say)
-    own = split == "validation" and _has_own_validation(builder)
-    source = split if split == "test" or own else "train"
+    source = source_split(builder, split)
     arrays = data_lib.load_arrays(builder, source, cache_dir(config), say)
     if arrays.class_names != facts.class_names or arrays.images.shape[1:] != facts.image_shape:
         raise UsageError(
@@ -144,6 +141,12 @@ def load_evaluation(
         parts = _divide(config, arrays, _has_own_validation(builder))
         rows = parts[0] if split == "train" else parts[1]
     return data_lib.to_device(arrays, rows, mesh_lib.replicated(mesh))
+
+
+def source_split(builder: Any, split: str) -> str:
+    """The split of the data that 'test', 'validation' or 'train' of a run is taken from."""
+    own = split == "validation" and _has_own_validation(builder)
+    return split if split == "test" or own else "train"
 
 
 def _is_folder(builder: Any) -> bool:

@@ -1,13 +1,15 @@
 """The parts of a run that follow from the config alone."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import optax
 
 from cifar_cnn import augment as augment_lib
-from cifar_cnn import optim
+from cifar_cnn import models, optim
 from cifar_cnn.checks import check_choice
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -45,3 +47,28 @@ def make_optimizer(config: Config, schedule: optax.Schedule) -> optax.GradientTr
         clip_norm=section["clip_norm"],
         **section[section["name"]],
     )
+
+
+def make_network(config: Config, classes: int) -> nn.Module:
+    """The network of a config.
+
+    Raises:
+      UsageError: see `models.make_model`.
+    """
+    name = config["model"]["name"]
+    dtype = DTYPES[config["model"]["dtype"]]
+    return models.make_model(name, config["model"][name], num_classes=classes, dtype=dtype)
+
+
+def picture_folder(config: Config) -> pathlib.Path:
+    """Where the folder of pictures is now: `run.data_dir` if it has moved, else `data.folder`."""
+    folder = config["run"]["data_dir"] or config["data"]["folder"]
+    return pathlib.Path(folder).expanduser().absolute()
+
+
+def picture_shape(config: Config) -> tuple[int, int, int]:
+    """(H, W, C) that the pictures of a folder are brought to."""
+    section = config["data"]
+    size = section["image_size"]
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return height, width, section["channels"]

@@ -3,7 +3,13 @@
 Models use the modules from here and know nothing about backends.
 """
 
-from cifar_cnn.layers.arithmetic import PADDINGS, extents, output_shape, transposed_output_shape
+from cifar_cnn.layers.arithmetic import (
+    PADDINGS,
+    extents,
+    output_shape,
+    transposed_cut,
+    transposed_output_shape,
+)
 from cifar_cnn.layers.convolution import conv_general_dilated, conv_transposed
 from cifar_cnn.layers.modules import (
     ACTIVATIONS,
@@ -29,5 +35,6 @@ __all__ = [
     "extents",
     "output_shape",
     "pool",
+    "transposed_cut",
     "transposed_output_shape",
 ]

@@ -83,3 +83,12 @@ def transposed_output_shape(
     check_choice("padding", padding, PADDINGS)
     spans = zip(size, stride, extents(kernel, dilation), strict=True)
     return tuple(n * s if padding == "SAME" else (n - 1) * s + max(e, s) for n, s, e in spans)
+
+
+def transposed_cut(
+    kernel: Sequence[int], stride: Sequence[int], padding: str, dilation: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """Pixels cut off a transposed convolution's output before and after on each axis: none with
+    VALID; with SAME what the extent has beyond the stride, the smaller half before."""
+    spare = [max(e - s, 0) for e, s in zip(extents(kernel, dilation), stride, strict=True)]
+    return tuple((n // 2, n - n // 2) if padding == "SAME" else (0, 0) for n in spare)

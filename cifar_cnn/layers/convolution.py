@@ -15,7 +15,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from cifar_cnn.layers.arithmetic import extents, output_shape, transposed_output_shape
+from cifar_cnn.layers.arithmetic import (
+    extents,
+    output_shape,
+    transposed_cut,
+    transposed_output_shape,
+)
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _Pads = tuple[tuple[int, int], ...]
@@ -108,10 +113,7 @@ def conv_transposed(
     """
     strides, dilation = tuple(strides), tuple(dilation)
     size = transposed_output_shape(x.shape[1:3], kernel.shape[:2], strides, padding, dilation)
-    spare = [
-        max(e - s, 0) for e, s in zip(extents(kernel.shape[:2], dilation), strides, strict=True)
-    ]
-    cut = tuple((n // 2, n - n // 2) if padding == "SAME" else (0, 0) for n in spare)
+    cut = transposed_cut(kernel.shape[:2], strides, padding, dilation)
     return _transposed(x, kernel, size, strides, cut, dilation, precision)
 
 

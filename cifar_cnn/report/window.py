@@ -7,7 +7,7 @@ import flax.linen as nn
 from flax.linen.linear import canonicalize_padding
 from jax import lax
 
-from cifar_cnn.layers import Pool, TransposedConv, extents
+from cifar_cnn.layers import Pool, TransposedConv, extents, transposed_cut
 
 Pair = tuple[int, int]
 
@@ -52,9 +52,8 @@ def window_of(module: nn.Module, size: tuple[int, ...]) -> Window | None:
     if isinstance(module, nn.ConvTranspose | TransposedConv):
         if module.padding not in ("SAME", "VALID"):
             return None
-        spare = [max(e - s, 0) for e, s in zip(spans, stride, strict=True)]
-        cut = [(n // 2, n - n // 2) if module.padding == "SAME" else (0, 0) for n in spare]
-        return Window(kernel, stride, dilation, module.padding, tuple(cut), transposed=True)
+        cut = transposed_cut(kernel, stride, module.padding, dilation)
+        return Window(kernel, stride, dilation, module.padding, cut, transposed=True)
     padding = module.padding
     if not isinstance(padding, str):
         pads = tuple((int(low), int(high)) for low, high in canonicalize_padding(padding, 2))
