@@ -332,10 +332,11 @@ def augmented(
     sections = {name: config["augment"][name] for name in augment_lib.AUGMENTS}
     key = jax.random.key(seed, impl="threefry2x32")
     repeated = np.repeat(images, draws, axis=0)
+    visit = augment_lib.Visit(rows=np.arange(len(repeated)), epoch=np.int32(0), key=key)
     found, fitting = {}, []
     for name, options in sections.items():
         try:
-            result = augment_lib.make_augment([name], **sections)(key, repeated)
+            result = augment_lib.make_augment([name], **sections)(key, repeated, visit)
         except UsageError as error:
             say(f"{name} does not suit these images: {error}")
             continue
@@ -344,6 +345,6 @@ def augmented(
         fitting.append(name)
     if len(fitting) > 1:
         chain = augment_lib.make_augment(fitting, **sections)
-        found["all in\nchain"] = np.asarray(chain(key, repeated))
+        found["all in\nchain"] = np.asarray(chain(key, repeated, visit))
     shape = (len(images), draws, *images.shape[1:])
     return {name: result.reshape(shape) for name, result in found.items()}

@@ -96,6 +96,7 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def padded_size(batch_size: int, mesh: Mesh) -> int:
-    """The smallest multiple of the mesh's size that holds `batch_size` rows."""
-    return -(-batch_size // mesh.size) * mesh.size
+def padded_size(batch_size: int, mesh: Mesh, piece: int = 1) -> int:
+    """The fewest rows that hold `batch_size` and give every device as many whole pieces."""
+    share = mesh.size * piece
+    return -(-batch_size // share) * share

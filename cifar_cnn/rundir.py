@@ -18,7 +18,7 @@ from cifar_cnn.checks import MachineError, UsageError
 # Where a run computes, and not what: may differ between the starts of one run.
 FREE_SECTION = "run"
 # Of config.json and run.json: raised when a key is added or gets another meaning.
-FORMAT = 2
+FORMAT = 3
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 

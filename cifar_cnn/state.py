@@ -38,7 +38,7 @@ def init_state(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     key: jax.Array,
-    image_shape: tuple[int, int, int],
+    images: jax.Array,
     *,
     ema: bool,
 ) -> TrainState:
@@ -46,10 +46,11 @@ def init_state(
 
     Args:
       key: typed key of the stream "init".
-      image_shape: (H, W, C).
+      images: float32 [N, H, W, C], normalised. Their shape is what most networks ask for; layers
+        that are initialised from data see their values.
       ema: whether a moving average of the parameters is kept.
     """
-    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
+    variables = model.init(key, images, train=False)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),

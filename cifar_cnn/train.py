@@ -50,7 +50,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     state = checkpoint.restore_newest(workdir, run.abstract_state)
     step = 0 if state is None else int(state.step)
     if state is None:
-        state = run.init()
+        state = run.init(train_part)
     if step == run.total_steps:
         print(f"this run is finished: {run.epochs} epochs, {step} steps; {_next_command(workdir)}")
         return state

@@ -27,13 +27,17 @@ def get_config() -> ConfigDict:
 
     c.augment = augment = ConfigDict()
     augment.names = ()  # In this order: 'flip', 'crop', 'cutout'. Each has its section here.
-    augment.flip = ConfigDict({"probability": 0.5})
+    # 'alternate': mirrored in every other epoch, instead of by a coin toss in each.
+    augment.flip = ConfigDict({"probability": 0.5, "alternate": False})
     augment.crop = ConfigDict({"padding": 4, "mode": "reflect"})  # Pixels; reflect, zero or edge.
     augment.cutout = ConfigDict({"size": 8, "fill": 128})  # Pixels; grey level 0 to 255.
 
     c.model = model = ConfigDict()
     model.name = "plain"  # The family; its keys are in the section of that name.
     model.dtype = "float32"  # Of the computation; 'bfloat16' for accelerators. Weights: float32.
+    # Of products in convolutions, whose sums are float32: 'default' for what suits the backend,
+    # 'bfloat16' for the quickest on a CPU too, 'float32' for the exactest.
+    model.precision = "default"
     model.plain = plain = ConfigDict()
     plain.filters = ((32, 32), (64, 64))  # One tuple a stage, one number a convolution.
     # One value for all stages, or a tuple with one a stage:
@@ -53,23 +57,60 @@ def get_config() -> ConfigDict:
     plain.dense = (512,)  # Widths of the hidden dense layers.
     plain.dense_dropout = 0.0  # Rate, after every hidden dense layer.
 
+    model.airbench = airbench = ConfigDict()
+    airbench.widths = (64, 256, 256)  # Filters of each block's convolutions.
+    airbench.depth = 2  # Convolutions a block; 3 with a shortcut past the last two.
+    airbench.whitening_size = 2  # Pixels of the first kernel, square.
+    airbench.dirac = True  # Whether kernels begin as the identity.
+    airbench.batch_norm_momentum = 0.6  # Share of the running statistics kept at each step.
+    airbench.batch_norm_epsilon = 1e-12  # Added to variances.
+    airbench.activation = "gelu"  # As in model.plain.
+    airbench.logit_scale = 1 / 9  # Of the logits; its square sets how quickly the head learns.
+    model.resnet = resnet = ConfigDict()
+    resnet.stage_sizes = (2, 2, 2, 2)  # Blocks of two convolutions, a number a stage.
+    resnet.widths = (64, 128, 256, 512)  # Filters, a number a stage.
+    resnet.zero_init_residual = False  # Whether blocks begin as the identity: last scale 0.
+    resnet.batch_norm_momentum = 0.9  # Share of the running statistics kept at each step.
+    model.wide_resnet = wide_resnet = ConfigDict()
+    wide_resnet.depth = 28  # Convolutions one after another: 4 and a multiple of 6.
+    wide_resnet.widen_factor = 10  # Times 16, 32 and 64 filters.
+    wide_resnet.dropout = 0.0  # Rate, between the two convolutions of a block.
+    wide_resnet.batch_norm_momentum = 0.9  # Share of the running statistics kept at each step.
+
     c.optim = optim = ConfigDict()
-    optim.name = "adam"  # adam, adamw or sgd; its keys are in the section of that name.
+    optim.name = "adam"  # adam, adamw, sgd or muon; its keys are in the section of that name.
     optim.learning_rate = 1e-3  # The highest of the schedule.
-    optim.schedule = "constant"  # constant, cosine, triangular or one_cycle.
-    optim.warmup_epochs = 0.0  # Linear rise before 'constant' and 'cosine'.
+    optim.schedule = "constant"  # constant, linear, cosine, triangular or one_cycle.
+    optim.warmup_epochs = 0.0  # Linear rise before 'constant', 'linear' and 'cosine'.
     optim.end_factor = 0.0  # Last rate / highest rate, of all but 'constant'.
     optim.peak_fraction = 0.3  # Where 'triangular' and 'one_cycle' are highest, of all steps.
     optim.ema_decay = 0.0  # Evaluate a moving average of the weights, per step; 0 for none.
     optim.weight_decay = 0.0  # On kernels only; adamw (decoupled) and sgd (added to gradients).
     optim.clip_norm = 0.0  # Global norm that gradients are clipped to; 0 for no clipping.
+    # (regex, factor) pairs: the first that matches a whole path such as 'Conv_0/kernel' multiplies
+    # the learning rate of that parameter; 0 freezes it.
+    optim.lr_mults = ()
     optim.adam = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
     optim.adamw = ConfigDict({"b1": 0.9, "b2": 0.999, "eps": 1e-8})
     optim.sgd = ConfigDict({"momentum": 0.9, "nesterov": True})
+    optim.muon = muon = ConfigDict()
+    muon.momentum = 0.6  # Of the kernels of convolutions; all else is left to SGD.
+    muon.nesterov = True
+    muon.ns_steps = 3  # Newton-Schulz iterations that make the momentum orthogonal.
+    muon.normalize_kernels = True  # Each kernel keeps the norm sqrt(filters).
+    muon.sgd_learning_rate = 0.05  # The highest; the schedule is the same.
+    muon.sgd_momentum = 0.85
 
     c.train = train = ConfigDict()
     train.epochs = 20  # Passes over the training part.
     train.batch_size = 128  # Examples a step, over all devices together.
+    # Examples that share batch statistics and dropout draws. A CPU takes them one after another, so
+    # that their feature maps stay in the cache; accelerators take all at once.
+    train.micro_batch_size = 32
+    # (first epoch from 0, pixels) pairs: sides that training images are shrunk to, such as
+    # ((0, 24), (4, 32)); () for none.
+    train.image_sizes = ()
+    train.mixup_alpha = 0.0  # Of the Beta distribution of mixup's weight; 0 for no mixup.
     train.label_smoothing = 0.0  # Share of the target spread evenly over the classes.
     train.log_every_steps = 50  # Steps that one line of metrics.jsonl covers.
 

@@ -238,11 +238,11 @@ def test_every_augmentation_is_shown_with_the_options_of_its_section():
     config = make_config({"augment.flip.probability": 0.4})
     rows = augmented(config, images, seed=3, say=quiet, draws=40)
     assert [label.split("\n")[0] for label in rows] == [*AUGMENTS, "all in"]
-    assert "flip\nprobability 0.4" in rows
+    assert "flip\nalternate False\nprobability 0.4" in rows
     for draws in rows.values():
         assert draws.shape == (2, 40, 12, 12, 1)
         assert len({draw.tobytes() for draw in draws[0]}) > 1
-    flips = rows["flip\nprobability 0.4"]
+    flips = rows["flip\nalternate False\nprobability 0.4"]
     for image, draws in zip(images, flips, strict=True):
         kept = (draws == image).all(axis=(1, 2, 3))
         mirrored = (draws == image[:, ::-1]).all(axis=(1, 2, 3))

@@ -20,7 +20,7 @@ FLOORS = {
         "compare", "describe", "evaluate", "explain", "explore", "filtering", "flags", "predict",
         "seeds", "shift", "train",
     },
-    6: {"main"},
+    6: {"benchmark", "main"},
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

@@ -41,12 +41,14 @@ def half_cosine(start, end, part):
 
 def numpy_schedule(name, step):
     step = min(step, TOTAL)
-    if name in ("constant", "cosine") and step < WARMUP:
+    if name in ("constant", "cosine", "linear") and step < WARMUP:
         return PEAK * step / WARMUP
     if name == "constant":
         return PEAK
     if name == "cosine":
         return half_cosine(PEAK, END * PEAK, (step - WARMUP) / (TOTAL - WARMUP))
+    if name == "linear":
+        return PEAK + (END * PEAK - PEAK) * (step - WARMUP) / (TOTAL - WARMUP)
     rise, fall = step / 25, (step - 25) / 75
     if name == "triangular":
         return PEAK * rise if step < 25 else PEAK + (END * PEAK - PEAK) * fall
@@ -69,7 +71,7 @@ def test_schedule_takes_python_steps(name):
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["cosine", "triangular", "one_cycle"])
+@pytest.mark.parametrize("name", ["cosine", "linear", "triangular", "one_cycle"])
 def test_schedule_can_end_at_zero(name):
     schedule = schedule_of(name, end_factor=0)
     assert abs(schedule(TOTAL)) < 1e-8
@@ -99,6 +101,7 @@ def test_schedule_of_the_shortest_run(name):
         ),
         ("cosine", {"warmup_steps": -1}, "steps of optim.warmup_epochs is -1, expected an integer"),
         ("cosine", {"warmup_steps": 100}, "optim.warmup_epochs is 100 steps, expected below the 1"),
+        ("linear", {"warmup_steps": 100}, "optim.warmup_epochs is 100 steps, expected below the 1"),
         ("constant", {"warmup_steps": 101}, "optim.warmup_epochs is 101 steps, expected below"),
         ("triangular", {"warmup_steps": 5}, "expected 0: triangular has a rise of its own"),
         ("one_cycle", {"warmup_steps": 5}, "optim.warmup_epochs is 5 steps, expected 0: one_cyc"),
@@ -122,6 +125,12 @@ def random_params(seed):
         shapes,
         is_leaf=lambda leaf: isinstance(leaf, tuple),
     )
+
+
+def optimizer_of(name, schedule, **changes):
+    """With the options of its name, and what most tests leave off."""
+    values = {"learning_rate": PEAK, "weight_decay": 0.0, "clip_norm": 0.0, "lr_mults": ()}
+    return make_optimizer(name, schedule, **values | OPTIONS.get(name, {}) | changes)
 
 
 def run_steps(optimizer, params, gradients):
@@ -166,12 +175,8 @@ def test_three_steps_match_numpy_and_decay_touches_kernels_only(name, weight_dec
     rates = [0.1, 0.05, 0.2]
     params = random_params(0)
     gradients = [random_params(seed) for seed in (1, 2, 3)]
-    optimizer = make_optimizer(
-        name,
-        lambda step: jnp.array(rates)[step],
-        weight_decay=weight_decay,
-        clip_norm=0.0,
-        **options,
+    optimizer = optimizer_of(
+        name, lambda step: jnp.array(rates)[step], weight_decay=weight_decay, **options
     )
     got = run_steps(optimizer, params, gradients)
     for layer, leaf in [("conv", "kernel"), ("conv", "bias"), ("bn", "scale"), ("bn", "bias")]:
@@ -191,12 +196,8 @@ def test_gradient_is_clipped_by_its_global_norm_before_the_decay(clip_norm, clip
     params, gradient = random_params(0), random_params(1)
     norm = np.sqrt(sum(np.sum(leaf.astype(np.float64) ** 2) for leaf in jax.tree.leaves(gradient)))
     scale = clip_norm / norm if clips else 1.0
-    optimizer = make_optimizer(
-        "sgd",
-        optax.constant_schedule(0.1),
-        weight_decay=0.1,
-        clip_norm=clip_norm,
-        **OPTIONS["sgd"],
+    optimizer = optimizer_of(
+        "sgd", optax.constant_schedule(0.1), weight_decay=0.1, clip_norm=clip_norm
     )
     got = run_steps(optimizer, params, [gradient])
     for layer, leaf, decay in [("conv", "kernel", 0.1), ("bn", "scale", 0.0)]:
@@ -206,9 +207,7 @@ def test_gradient_is_clipped_by_its_global_norm_before_the_decay(clip_norm, clip
 
 
 def test_optimizer_reads_the_schedule_from_its_first_step_on():
-    schedule = schedule_of("cosine")
-    options = {"momentum": 0.0, "nesterov": False}
-    optimizer = make_optimizer("sgd", schedule, weight_decay=0.0, clip_norm=0.0, **options)
+    optimizer = optimizer_of("sgd", schedule_of("cosine"), momentum=0.0)
     params, ones = {"kernel": np.zeros(2, np.float32)}, {"kernel": np.ones(2, np.float32)}
     got = run_steps(optimizer, params, [ones] * 3)
     np.testing.assert_allclose(got["kernel"], -PEAK * (0 + 1 + 2) / WARMUP, rtol=1e-5)
@@ -226,9 +225,10 @@ def test_kernel_mask_goes_by_the_last_name_of_the_path():
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("lion", {}, "optim.name is 'lion', expected one of: adam, adamw, sgd"),
+        ("lion", {}, "optim.name is 'lion', expected one of: adam, adamw, muon, sgd"),
         ("adam", {"weight_decay": 0.1}, "adam does not read optim.weight_decay; use adamw"),
         ("sgd", {"weight_decay": -1}, "optim.weight_decay is -1, expected a finite number at leas"),
+        ("sgd", {"learning_rate": 0}, "optim.learning_rate is 0, expected a finite number above"),
         ("sgd", {"clip_norm": float("nan")}, "optim.clip_norm is nan, expected a finite number"),
         ("sgd", {"momentum": 1.0}, "optim.sgd.momentum is 1.0, expected a finite number"),
         ("sgd", {"nesterov": 1}, "optim.sgd.nesterov is 1, expected True or False"),
@@ -240,13 +240,12 @@ def test_kernel_mask_goes_by_the_last_name_of_the_path():
     ],
 )
 def test_bad_optimizer_values_name_their_key(name, changes, message):
-    values = {"weight_decay": 0.0, "clip_norm": 0.0} | OPTIONS.get(name, {}) | changes
     with pytest.raises(UsageError, match=message):
-        make_optimizer(name, optax.constant_schedule(0.1), **values)
+        optimizer_of(name, optax.constant_schedule(0.1), **changes)
 
 
 def test_every_optimizer_has_a_reference_here():
-    assert set(OPTIMIZERS) == set(OPTIONS)
+    assert set(OPTIMIZERS) == {*OPTIONS, "muon"}  # That one's is in muon_test.py.
 
 
 def test_ema_is_a_weighted_mean_of_all_params_so_far():

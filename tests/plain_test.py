@@ -106,7 +106,7 @@ def test_masked_rows_do_not_enter_batch_statistics(key):
 
 
 def test_every_family_has_its_config_section():
-    assert set(MODELS) == set(default.get_config().model.to_dict()) - {"name", "dtype"}
+    assert set(MODELS) == set(default.get_config().model.to_dict()) - {"name", "dtype", "precision"}
 
 
 def test_parameters_are_named_and_begin_as_before_there_were_kinds(key):

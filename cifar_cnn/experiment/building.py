@@ -17,6 +17,7 @@ from cifar_cnn import steps
 from cifar_cnn.checks import UsageError
 from cifar_cnn.experiment.parts import (
     Config,
+    image_size_at,
     make_augment,
     make_network,
     make_optimizer,
@@ -25,6 +26,9 @@ from cifar_cnn.experiment.parts import (
 from cifar_cnn.metrics import Metrics
 from cifar_cnn.rng import stream
 from cifar_cnn.state import TrainState, init_state
+
+# Training images that the network sees when it is initialised; a whitening layer learns from them.
+_INIT_IMAGES = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +41,10 @@ class Experiment:
       model: the network.
       schedule: step -> learning rate.
       abstract_state: shapes, dtypes and shardings of the state.
-      init: () -> state before the first step.
+      init: (examples of the training part) -> state before the first step; without examples, the
+        initialisation that learns from images is left out.
       train_chunk: (state, examples, stop step) -> (state, records); see `steps.train_chunk`.
-        Donates the state.
+        Donates the state. One program for each size of images.
       evaluate: (variables, examples) -> (Metrics, logits); see `steps.eval_pass`.
       batch_size: examples a step.
       steps_per_epoch, total_steps: updates.
@@ -53,7 +58,7 @@ class Experiment:
     model: nn.Module
     schedule: optax.Schedule
     abstract_state: TrainState
-    init: Callable[[], TrainState]
+    init: Callable[..., TrainState]
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     evaluate: Callable[..., tuple[Metrics, jax.Array]]
     batch_size: int
@@ -90,35 +95,58 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
     schedule = make_schedule(config, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)
     ema_decay = config["optim"]["ema_decay"]
-    init = functools.partial(
-        init_state, model, optimizer, stream(key, "init"), facts.image_shape, ema=ema_decay > 0
-    )
+    mean, std = jnp.asarray(facts.mean), jnp.asarray(facts.std)
+
+    def init(examples: data_lib.Examples | None = None) -> TrainState:
+        images = jnp.zeros((1, *facts.image_shape))
+        if examples is not None:
+            first = examples.images[examples.indices[:_INIT_IMAGES]]
+            images = steps.normalise(first, mean=mean, std=std)
+        return init_state(model, optimizer, stream(key, "init"), images, ema=ema_decay > 0)
+
     abstract_state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
         jax.eval_shape(init),
     )
-    mean, std = jnp.asarray(facts.mean), jnp.asarray(facts.std)
-    step = functools.partial(
-        steps.train_step,
-        model=model,
-        optimizer=optimizer,
-        augment=make_augment(config),
-        mean=mean,
-        std=std,
-        label_smoothing=train["label_smoothing"],
-        ema_decay=ema_decay,
-    )
+    micro_batch_size = min(train["micro_batch_size"], train["batch_size"])
     longest = min(train["log_every_steps"], steps_per_epoch)
-    chunk = functools.partial(
-        steps.train_chunk,
-        step=step,
-        batch_size=train["batch_size"],
-        padded_size=mesh_lib.padded_size(train["batch_size"], mesh),
-        steps_per_epoch=steps_per_epoch,
-        longest=longest,
-        sharding=sharded,
-    )
-    jitted_chunk = jax.jit(chunk, donate_argnums=0, out_shardings=replicated)
+
+    @functools.cache
+    def chunk_at(image_size: int) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+        step = functools.partial(
+            steps.train_step,
+            model=model,
+            optimizer=optimizer,
+            augment=make_augment(config),
+            image_size=image_size,
+            mixup_alpha=train["mixup_alpha"],
+            mean=mean,
+            std=std,
+            label_smoothing=train["label_smoothing"],
+            ema_decay=ema_decay,
+            micro_batch_size=micro_batch_size,
+            mesh=mesh,
+            one_by_one=mesh.devices.flat[0].platform == "cpu",
+        )
+        chunk = functools.partial(
+            steps.train_chunk,
+            step=step,
+            batch_size=train["batch_size"],
+            padded_size=mesh_lib.padded_size(train["batch_size"], mesh, micro_batch_size),
+            steps_per_epoch=steps_per_epoch,
+            longest=longest,
+            mesh=mesh,
+        )
+        return jax.jit(chunk, donate_argnums=0, out_shardings=replicated)
+
+    def train_chunk(
+        state: TrainState, examples: data_lib.Examples, stop: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        sizes = train["image_sizes"]
+        # All steps of a call lie in one epoch. Without sizes `stop` need not have a value yet.
+        size = image_size_at(sizes, (int(stop) - 1) // steps_per_epoch) if sizes else 0
+        return chunk_at(size)(state, examples, key, stop)
+
     views = [(1.0, lambda images: images)]
     if tta:
         views = augment_lib.make_views(
@@ -142,7 +170,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         schedule=schedule,
         abstract_state=abstract_state,
         init=jax.jit(init, out_shardings=replicated),
-        train_chunk=lambda state, examples, stop: jitted_chunk(state, examples, key, stop),
+        train_chunk=train_chunk,
         evaluate=jax.jit(eval_pass, out_shardings=replicated),
         batch_size=train["batch_size"],
         steps_per_epoch=steps_per_epoch,

@@ -16,6 +16,7 @@ from cifar_cnn.checks import (
 )
 from cifar_cnn.experiment.parts import (
     DTYPES,
+    PRECISIONS,
     Config,
     make_augment,
     make_optimizer,
@@ -58,7 +59,11 @@ def check(config: Config, default: Config) -> None:
     check_int("checkpoint.every_epochs", config["checkpoint"]["every_epochs"], minimum=1)
     check_int("checkpoint.keep_latest", config["checkpoint"]["keep_latest"], minimum=1)
     check_int("checkpoint.keep_best", config["checkpoint"]["keep_best"], minimum=0)
+    check_int("train.micro_batch_size", train["micro_batch_size"], minimum=1, maximum=1_000_000)
+    augment_lib.check_mixup_alpha(train["mixup_alpha"])
+    _check_image_sizes(train["image_sizes"], train["epochs"])
     check_choice("model.dtype", config["model"]["dtype"], DTYPES)
+    check_choice("model.precision", config["model"]["precision"], PRECISIONS)
     check_choice("run.platform", config["run"]["platform"], mesh_lib.PLATFORMS)
     check_int("run.cpu_devices", config["run"]["cpu_devices"], minimum=0, maximum=1024)
     optimizer = config["optim"]
@@ -93,6 +98,24 @@ def _check_validation_size(size: Any) -> None:
             f"data.validation_size is {size!r}, expected an integer number of examples from 0 up, "
             "or their share as a number from 0 to below 1, such as 0.1"
         )
+
+
+def _check_image_sizes(sizes: Any, epochs: int) -> None:
+    """Checks `train.image_sizes` but for the size of the images, which is not known yet."""
+    pairs = isinstance(sizes, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 for pair in sizes
+    )
+    if not pairs:
+        raise UsageError(
+            f"train.image_sizes is {sizes!r}, expected (first epoch, pixels) pairs such as "
+            "((0, 24), (4, 32)), or () for none"
+        )
+    for start, size in sizes:
+        check_int("first epoch in train.image_sizes", start, minimum=0, maximum=epochs - 1)
+        check_int("pixels in train.image_sizes", size, minimum=1, maximum=4096)
+    starts = [start for start, _ in sizes]
+    if starts != sorted(set(starts)):
+        raise UsageError(f"train.image_sizes is {sizes!r}, expected its epochs in rising order")
 
 
 def _check_folder(section: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The parts of a run that follow from the config alone."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ from cifar_cnn import models, optim
 from cifar_cnn.checks import check_choice
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+PRECISIONS = {"default": None, "bfloat16": "bfloat16", "float32": "float32"}
 Config = Mapping[str, Any]
 
 
@@ -43,8 +44,10 @@ def make_optimizer(config: Config, schedule: optax.Schedule) -> optax.GradientTr
     return optim.make_optimizer(
         section["name"],
         schedule,
+        learning_rate=section["learning_rate"],
         weight_decay=section["weight_decay"],
         clip_norm=section["clip_norm"],
+        lr_mults=section["lr_mults"],
         **section[section["name"]],
     )
 
@@ -56,8 +59,18 @@ def make_network(config: Config, classes: int) -> nn.Module:
       UsageError: see `models.make_model`.
     """
     name = config["model"]["name"]
-    dtype = DTYPES[config["model"]["dtype"]]
-    return models.make_model(name, config["model"][name], num_classes=classes, dtype=dtype)
+    return models.make_model(
+        name,
+        config["model"][name],
+        num_classes=classes,
+        dtype=DTYPES[config["model"]["dtype"]],
+        precision=PRECISIONS[config["model"]["precision"]],
+    )
+
+
+def image_size_at(sizes: Sequence[tuple[int, int]], epoch: int) -> int:
+    """Side in pixels of the training images of an epoch (from 0); 0 where no size is given yet."""
+    return next((size for start, size in reversed(sizes) if start <= epoch), 0)
 
 
 def picture_folder(config: Config) -> pathlib.Path:

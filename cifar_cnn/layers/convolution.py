@@ -4,7 +4,12 @@ On the CPU, XLA runs the gradients that autodiff writes (`f01b_i01o->01bf` for t
 `b01f_01oi->b01f` for the input) through a naive loop whenever they stand inside a `while`: 10 to
 45 times slower. The same sums as canonical NHWC convolutions are not affected. Grouped and
 depthwise convolutions are slow there in both directions: groups become one ordinary convolution
-each, and a depthwise one becomes a sum over the kernel's taps.
+each, and a depthwise one becomes a sum over the kernel's taps. 3 x 3 convolutions with enough
+channels go through `winograd.py`, which saves half of the products.
+
+`precision` has the names of `jax.default_matmul_precision`: None or 'default' for what suits the
+backend (on a CPU float32), 'bfloat16' for products of bfloat16 with float32 sums where the
+backend gains by it, 'float32' for plain float32 convolutions everywhere.
 """
 
 import functools
@@ -15,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from cifar_cnn.layers import winograd
 from cifar_cnn.layers.arithmetic import (
     extents,
     output_shape,
@@ -119,15 +125,35 @@ def conv_transposed(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def _conv(x, kernel, strides, pads, dilation, precision):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
+    plain = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=strides,
+        padding=pads,
         rhs_dilation=dilation,
         dimension_numbers=_NHWC,
         precision=precision,
     )
+    factors = _winograd_factors(x, kernel, strides, pads, dilation, precision)
+    if factors is None:
+        return plain(x, kernel)
+    quick = functools.partial(winograd.convolve, pads=pads, dtype=factors)
+    return lax.platform_dependent(x, kernel, cpu=quick, default=plain)
+
+
+def _winograd_factors(x, kernel, strides, pads, dilation, precision) -> Any:
+    """The dtype of the factors with which a CPU uses minimal filtering, None where it does not."""
+    (above, below), (left, right) = pads
+    width = x.shape[2] + left + right - 2
+    if (
+        x.dtype != jnp.float32
+        or kernel.dtype != jnp.float32
+        or not all(0 <= pad <= 2 for pad in (above, below, left, right))
+        or x.shape[1] + above + below < 3
+        or not winograd.pays(kernel.shape, width, strides, dilation)
+    ):
+        return None
+    names = {None: jnp.float32, "default": jnp.float32, "bfloat16": jnp.bfloat16}
+    return names.get(precision)
 
 
 def _conv_forward(x, kernel, strides, pads, dilation, precision):
@@ -150,6 +176,14 @@ def _conv_backward(strides, pads, dilation, precision, residuals, grad):
 
     def as_canonical_convs(x, kernel, grad):
         shared = (strides, pads, dilation, precision)
+        factors = _winograd_factors(x, kernel, *shared)
+        if factors is not None:
+            turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+            edges = _edges(grad.shape[1:3], (3, 3), x.shape[1:3], strides, pads, dilation)
+            return (
+                winograd.convolve(grad, turned, edges, factors),
+                winograd.kernel_gradient(x, grad, pads, factors),
+            )
         return (
             _input_gradient(grad, kernel, x.shape[1:3], *shared),
             _kernel_gradient(x, grad, kernel.shape[:2], *shared),

@@ -23,7 +23,10 @@ ACTIVATIONS = {
 
 
 class Conv(nn.Conv):
-    """`flax.linen.Conv` on [B, H, W, C] with the lowering of `layers/convolution.py`."""
+    """`flax.linen.Conv` on [B, H, W, C] with the lowering of `layers/convolution.py`.
+
+    `precision` is None or a name that `jax.default_matmul_precision` knows.
+    """
 
     conv_general_dilated_cls: Callable[[], Callable[..., jax.Array]] = lambda: conv_general_dilated
 

@@ -6,15 +6,20 @@ from typing import Any
 import flax.linen as nn
 
 from cifar_cnn.checks import check_choice
-from cifar_cnn.models import plain
+from cifar_cnn.models import airbench, plain, resnet, wide_resnet
 
 # Name of the family and of its config section -> module, and the check of that section.
 MODELS: dict[str, tuple[type[nn.Module], Callable[[Mapping[str, Any]], tuple[str, ...]]]] = {
     "plain": (plain.Plain, plain.check),
+    "airbench": (airbench.Airbench, airbench.check),
+    "resnet": (resnet.ResNet, resnet.check),
+    "wide_resnet": (wide_resnet.WideResNet, wide_resnet.check),
 }
 
 
-def make_model(name: str, section: Mapping[str, Any], *, num_classes: int, dtype: Any) -> nn.Module:
+def make_model(
+    name: str, section: Mapping[str, Any], *, num_classes: int, dtype: Any, precision: Any = None
+) -> nn.Module:
     """Builds the network `name` from its config section.
 
     Raises:
@@ -23,4 +28,4 @@ def make_model(name: str, section: Mapping[str, Any], *, num_classes: int, dtype
     check_choice("model.name", name, MODELS)
     module, check = MODELS[name]
     check(section)
-    return module(num_classes=num_classes, dtype=dtype, **section)
+    return module(num_classes=num_classes, dtype=dtype, precision=precision, **section)

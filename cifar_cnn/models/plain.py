@@ -81,6 +81,7 @@ class Plain(nn.Module):
       dense: widths of the hidden dense layers.
       dense_dropout: rate after each of them (Srivastava et al. 2014).
       dtype: of the computation; parameters are float32, logits are returned as float32.
+      precision: of products in convolutions, see `layers/convolution.py`.
     """
 
     num_classes: int
@@ -100,6 +101,7 @@ class Plain(nn.Module):
     dense: Sequence[int]
     dense_dropout: float
     dtype: Any = jnp.float32
+    precision: Any = None
 
     @nn.compact
     def __call__(
@@ -121,7 +123,13 @@ class Plain(nn.Module):
         for number, stage in enumerate(stages({key: getattr(self, key) for key in keys}), start=1):
             for features in stage.filters:
                 for conv in _convolutions(
-                    stage, number, features, x.shape[-1], not self.batch_norm, self.dtype
+                    stage,
+                    number,
+                    features,
+                    x.shape[-1],
+                    use_bias=not self.batch_norm,
+                    dtype=self.dtype,
+                    precision=self.precision,
                 ):
                     key = "kernel_size" if stage.dilation == 1 else "kernel_size and dilation"
                     with _told(key, conv, number):
@@ -161,7 +169,14 @@ def stages(section: Mapping[str, Any]) -> list[Stage]:
 
 
 def _convolutions(
-    stage: Stage, number: int, features: int, channels: int, use_bias: bool, dtype: Any
+    stage: Stage,
+    number: int,
+    features: int,
+    channels: int,
+    *,
+    use_bias: bool,
+    dtype: Any,
+    precision: Any,
 ) -> list[nn.Module]:
     """The layers, one after another, that make one convolution of a stage's kind.
 
@@ -179,10 +194,12 @@ def _convolutions(
         padding=stage.padding,
         kernel_dilation=dilation,
         dtype=dtype,
+        precision=precision,
     )
     if stage.conv == "separable":
         depthwise = spatial(channels, feature_group_count=channels, use_bias=False)
-        return [depthwise, Conv(features, (1, 1), use_bias=use_bias, dtype=dtype)]
+        pointwise = Conv(features, (1, 1), use_bias=use_bias, dtype=dtype, precision=precision)
+        return [depthwise, pointwise]
     groups = channels if stage.conv == "depthwise" else stage.groups
     conv = spatial(features, feature_group_count=groups, use_bias=use_bias)
     if stage.conv == "depthwise" and features % channels:

@@ -1,0 +1,71 @@
+"""The machine and the versions that figures hold for."""
+
+import datetime
+import importlib.metadata
+import os
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from cifar_cnn import __version__
+from cifar_cnn import mesh as mesh_lib
+
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+_PEER_LIBRARIES = {"torch": ("torch",), "keras": ("keras", "tensorflow", "tensorflow-cpu")}
+# What changes the speed of a process without being seen in a command.
+_VARIABLES = (
+    "GLIBC_TUNABLES",
+    "JAX_",
+    "KMP_",
+    "LD_PRELOAD",
+    "MALLOC_",
+    "OMP_",
+    "TF_ENABLE_",
+    "TF_XLA_",
+    "XLA_",
+)
+
+
+def describe(peers: Sequence[str]) -> dict[str, Any]:
+    """Date (UTC), processor, usable cores, load (processes that wanted one on average over the last
+    minute, None where nothing tells), bytes of memory, system, versions, environment.
+
+    Args:
+      peers: libraries besides ours, such as 'torch'.
+    """
+    names = [*_LIBRARIES, *(name for peer in peers for name in _PEER_LIBRARIES.get(peer, ()))]
+    versions = {"cifar_cnn": __version__, "python": platform.python_version()}
+    versions |= {name: version for name in names if (version := _version(name))}
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": _cpu(),
+        "cores": mesh_lib.usable_cores(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "memory_bytes": _memory(),
+        "system": platform.platform(),
+        "versions": versions,
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    """The processor's own name where Linux tells it."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

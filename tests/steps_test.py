@@ -1,0 +1,37 @@
+"""The training step: micro-batches, and what the devices exchange."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cifar_cnn import mesh, steps
+
+
+def quadratic(params, shared, batch):
+    """A loss of one micro-batch that notices its number and the rows it holds."""
+    error = batch["x"] @ params["w"] - shared["target"]
+    return jnp.sum(error**2), {"rows": jnp.float32(batch["x"].shape[0]), "sum": batch["x"].sum()}
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_gradients_are_the_sum_over_micro_batches_on_any_number_of_devices(count, one_by_one):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 3, 5)).astype(np.float32)
+    params = {"w": jnp.asarray(rng.normal(size=5), jnp.float32)}
+    shared = {"target": jnp.float32(0.5)}
+    grads, (loss, results) = jax.jit(
+        lambda params, batches: steps.summed_gradients(
+            quadratic,
+            params,
+            shared,
+            batches,
+            mesh=mesh.make_mesh(jax.devices()[:count]),
+            one_by_one=one_by_one,
+        )
+    )(params, {"x": x})
+    error = x.reshape(24, 5).astype(np.float64) @ np.asarray(params["w"], np.float64) - 0.5
+    np.testing.assert_allclose(loss, (error**2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(grads["w"], 2 * error @ x.reshape(24, 5), rtol=1e-5)
+    assert results["rows"] == 24
+    np.testing.assert_allclose(results["sum"], x.sum(), rtol=1e-4)
