@@ -79,10 +79,14 @@ def make_mesh(devices: list[jax.Device]) -> Mesh:
     return Mesh(np.asarray(devices), (AXIS,))
 
 
+def platform_of(mesh: Mesh) -> str:
+    """JAX's name of what the mesh consists of: 'cpu', 'gpu' or 'tpu'."""
+    return mesh.devices.flat[0].platform
+
+
 def describe(mesh: Mesh) -> str:
     """What the mesh consists of, for people: '2 cpu devices'."""
-    device = mesh.devices.flat[0]
-    kind = "cpu" if device.platform == "cpu" else device.device_kind
+    kind = "cpu" if platform_of(mesh) == "cpu" else mesh.devices.flat[0].device_kind
     return f"{mesh.size} {kind} device{'s' if mesh.size > 1 else ''}"
 
 

@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from cifar_cnn import mesh, steps
+from tests.conftest import make_config, real_data
+from tests.devices_test import make_run
 
 
 def quadratic(params, shared, batch):
@@ -35,3 +38,25 @@ def test_gradients_are_the_sum_over_micro_batches_on_any_number_of_devices(count
     np.testing.assert_allclose(grads["w"], 2 * error @ x.reshape(24, 5), rtol=1e-5)
     assert results["rows"] == 24
     np.testing.assert_allclose(results["sum"], x.sum(), rtol=1e-4)
+
+
+@real_data("cifar10")
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_a_step_exchanges_one_sum_and_convolutions_are_plain_off_the_cpu(platform, monkeypatch):
+    if platform != "cpu":
+        monkeypatch.setattr(mesh, "platform_of", lambda _: platform)
+    config = make_config({"model.plain.batch_norm": True, "model.plain.filters": ((16,), (16,))})
+    # 100 a step and 250 in all: micro-batches are padded, and the last step of an epoch is short.
+    run, examples = make_run(4, 250, config)
+    state = run.init()
+    step = jax.jit(lambda state, examples: run.train_chunk(state, examples, jnp.int32(2)))
+    if platform == "cpu":
+        # XLA makes one of the many sums of the program that it is given.
+        text = step.lower(state, examples).compile().as_text()
+        assert text.count(" all-reduce(") == 1
+        return
+    text = jax.export.export(step, platforms=[platform])(state, examples).mlir_module()
+    assert text.count("stablehlo.all_reduce") == 1
+    # Forward and both gradients of two layers; XLA drops the gradient of the images.
+    assert text.count("stablehlo.convolution") == 6
+    assert "bf16" not in text

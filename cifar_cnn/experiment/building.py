@@ -126,7 +126,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
             ema_decay=ema_decay,
             micro_batch_size=micro_batch_size,
             mesh=mesh,
-            one_by_one=mesh.devices.flat[0].platform == "cpu",
+            one_by_one=mesh_lib.platform_of(mesh) == "cpu",
         )
         chunk = functools.partial(
             steps.train_chunk,

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, PartitionSpec
 
 from cifar_cnn.mesh import AXIS
 
-# (params, shared, micro-batch) -> (loss, tree of arrays); all of them are added up.
+# (params, shared, micro-batch) -> (loss, tree of float32 arrays); all of them are added up.
 Loss = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
 
 
@@ -57,7 +58,10 @@ def summed_gradients(
             total, _ = lax.scan(add_next, zeros, batches)
         else:
             total = differentiated(together, batches)
-        return lax.psum(total, AXIS)
+        if one_by_one:
+            return lax.psum(total, AXIS)  # XLA makes one of it on a CPU, without copies.
+        flat, unflatten = ravel_pytree(total)
+        return unflatten(lax.psum(flat, AXIS))
 
     return jax.shard_map(
         on_device,

@@ -25,6 +25,7 @@ def train_step(
     images: jax.Array,
     labels: jax.Array,
     mask: jax.Array | None,
+    count: jax.Array,
     visit: Visit,
     key: jax.Array,
     *,
@@ -49,6 +50,7 @@ def train_step(
       labels: int32 [B].
       mask: bool [B], False where a row is padding; None when every row counts. The rows that
         count come first.
+      count: int32 [], how many they are.
       visit: which examples these are, for augmentations that ask.
       key: of the run; the step's own keys follow from it and state.step.
       image_size: side in pixels that the augmented images are brought to; 0 for none.
@@ -65,12 +67,11 @@ def train_step(
     images = augment(stream(key, "augment", state.step), images, visit)
     if image_size:
         images = shrink(images, image_size)
-    count = labels.shape[0] if mask is None else mask.sum()
     batch = {"images": images, "labels": labels, "mask": mask}
     shared = {
         "batch_stats": state.batch_stats,
         "dropout_key": stream(key, "dropout", state.step),
-        "count": jnp.float32(count),
+        "count": count.astype(jnp.float32),
     }
     if mixup_alpha:
         mixup_key = stream(key, "mixup", state.step)
@@ -172,13 +173,15 @@ def train_chunk(
 
     def body(carry):
         state, records, _ = carry
-        rows, mask = take_batch(order, state.step % steps_per_epoch, batch_size, padded_size)
+        batch = state.step % steps_per_epoch
+        rows, mask = take_batch(order, batch, batch_size, padded_size)
         rows, mask = lax.with_sharding_constraint((rows, mask), sharding)
         new_state, scalars = step(
             state,
             examples.images[rows],
             examples.labels[rows],
             None if exact else mask,
+            jnp.minimum(count - batch * batch_size, batch_size),
             Visit(rows=rows, epoch=epoch, key=stream(key, "visit")),
             key,
         )

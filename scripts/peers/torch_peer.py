@@ -7,6 +7,7 @@ channels_last order, and the optimizers are the fused ones.
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,9 @@ def _layer(layer: dict[str, Any]) -> nn.Module:
             return Residual(make_network(layer["layers"]))
 
 
-def make_augment(config: dict[str, Any], images: torch.Tensor):
+def make_augment(
+    config: dict[str, Any], images: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """Draws batches: rows int64 [B] -> images uint8 [B, C, H, W] in channels_last order.
 
     Flip and crop are part of the gathering, from images that were padded once.
@@ -136,7 +139,9 @@ def make_augment(config: dict[str, Any], images: torch.Tensor):
     return draw
 
 
-def make_update(config: dict[str, Any], network: nn.Module, dtype: torch.dtype):
+def make_update(
+    config: dict[str, Any], network: nn.Module, dtype: torch.dtype
+) -> Callable[[], None]:
     """The optimizer of a config, at its highest rate throughout: () -> None, after backward()."""
     section = config["optim"]
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -174,7 +179,7 @@ def make_update(config: dict[str, Any], network: nn.Module, dtype: torch.dtype):
 
 def _make_muon(
     kernels: list[nn.Parameter], rate: float, section: dict[str, Any], dtype: torch.dtype
-):
+) -> Callable[[], None]:
     """Orthogonalised momentum (Jordan et al. 2024): () -> None updates `kernels` in place."""
     momenta = [torch.zeros_like(kernel) for kernel in kernels]
     a, b, c = 3.4445, -4.7750, 2.0315  # The coefficients of the paper's Newton-Schulz iteration.
