@@ -9,6 +9,7 @@ import numpy as np
 from cifar_cnn import experiment, files
 from cifar_cnn.checks import check_choice
 from cifar_cnn.report import classification, confusion, predictions
+from cifar_cnn.report.results import evaluation_folder
 
 
 def evaluate_run(
@@ -63,7 +64,7 @@ def evaluate_run(
     }
     predicted = logits.argmax(axis=-1)
     matrix = confusion.confusion_matrix(labels, predicted, len(facts.class_names))
-    folder = workdir / "eval" / (f"{split}-{step}" + ("-tta" if tta else ""))
+    folder = evaluation_folder(workdir, split, step, tta=tta)
     title = f"{facts.name} {split}, step {step}: accuracy {report['accuracy']:.2%}"
     files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     confusion.plot(matrix, facts.class_names, folder / "confusion_matrix.png", rows, title)

@@ -35,6 +35,7 @@ def train_seeds(
     workdir: pathlib.Path,
     split: str,
     which: str,
+    tta: bool,
     overrides: Sequence[str],
 ) -> dict[str, Any]:
     """Trains and evaluates WORKDIR/NAME-SEED one after another for configs/NAME.py.
@@ -50,6 +51,7 @@ def train_seeds(
       workdir: the folder of the run directories.
       split: 'test' or 'validation', what accuracy is told of.
       which: 'best' or 'latest' checkpoint.
+      tta: whether it is evaluated over mirrored and shifted views, see scripts/evaluate.py.
       overrides: flags that main takes besides, such as --config.train.epochs=3.
 
     Returns:
@@ -76,19 +78,21 @@ def train_seeds(
         train = ["-m", "cifar_cnn.main", f"--config={config}", *overrides]
         _run([*train, f"--config.seed={seed}", f"--workdir={folder}"], f"the training of {what}")
         step = checkpoint.choose(folder, which)
-        if read_evaluation(folder, split, step) is None:
+        if read_evaluation(folder, split, step, tta=tta) is None:
             script = str(_ROOT / "scripts" / "evaluate.py")
             flags = [f"--workdir={folder}", f"--split={split}", f"--checkpoint={which}"]
+            flags += ["--tta"] if tta else []
             _run([script, *flags], f"the evaluation of {what}")
         else:
-            print(f"evaluated already: {evaluation_folder(folder, split, step)}")
-        rows.append(_numbers(folder, seed, split, step))
+            print(f"evaluated already: {evaluation_folder(folder, split, step, tta=tta)}")
+        rows.append(_numbers(folder, seed, split, step, tta))
         print()
     result = {
         "config": config,
         "overrides": list(overrides),
         "split": split,
         "checkpoint": which,
+        "tta": tta,
         "seeds": rows,
         "accuracy": over_seeds([row["accuracy"] for row in rows]),
     }
@@ -116,8 +120,9 @@ def format_seeds(result: dict[str, Any]) -> str:
     ]
     lines = [
         format_table(head, rows, left=0),
-        f"Accuracies of the {result['checkpoint']} checkpoint. seconds: of training alone;",
-        "compiling: how many of them went by in the calls that compiled.",
+        f"Accuracies of the {result['checkpoint']} checkpoint"
+        + (f", on {split} over mirrored and shifted views." if result["tta"] else "."),
+        "seconds: of training alone; compiling: of the calls among them that compiled.",
         "",
     ]
     if split == "validation" and result["checkpoint"] == "best":
@@ -138,10 +143,12 @@ def format_seeds(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _numbers(folder: pathlib.Path, seed: int, split: str, step: int) -> dict[str, Any]:
-    evaluation = read_evaluation(folder, split, step)
+def _numbers(folder: pathlib.Path, seed: int, split: str, step: int, tta: bool) -> dict[str, Any]:
+    evaluation = read_evaluation(folder, split, step, tta=tta)
     if evaluation is None:
-        raise UsageError(f"{evaluation_folder(folder, split, step)} cannot be read: delete it")
+        raise UsageError(
+            f"{evaluation_folder(folder, split, step, tta=tta)} cannot be read: delete it"
+        )
     curves = read_curves(folder)
     last = curves.train_epochs[-1]
     seconds, compiling = read_seconds(folder)

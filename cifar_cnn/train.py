@@ -42,6 +42,12 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     print(f"{mesh.describe(devices)}, run directory {workdir}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
     run = experiment.build(config, facts, devices)
+    if run.busy_devices < devices.size:
+        print(
+            f"note: train.batch_size {run.batch_size} in micro-batches of "
+            f"{config['train']['micro_batch_size']} keeps {run.busy_devices} of {devices.size} "
+            "devices busy; a smaller train.micro_batch_size would keep more"
+        )
     rundir.open_run(workdir, config, dataclasses.asdict(facts), mesh.describe(devices))
     summary = format_summary(summarize(run.model, facts.image_shape), facts.name)
     files.write_text(workdir / "model.txt", summary + "\n")
@@ -63,13 +69,16 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
     ):
-        compiled = False
+        compiled = set()  # Sizes of images, each of which has a program of its own.
         while step < run.total_steps:
             first = step
             start = time.monotonic()
             state, records = run.train_chunk(state, train_part, jnp.int32(_next_stop(run, step)))
             step = int(state.step)
             seconds = time.monotonic() - start
+            size = run.image_size(first)
+            compiling = size not in compiled
+            compiled.add(size)
             window = _mean_over(records, step - first, first)
             epoch = step / run.steps_per_epoch
             metrics.write(
@@ -79,15 +88,14 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
                 train_accuracy=window["accuracy"],
                 learning_rate=float(run.schedule(step - 1)),
             )
-            timing.write(step, steps=step - first, seconds=seconds, compiling=not compiled)
+            timing.write(step, steps=step - first, seconds=seconds, compiling=compiling)
             progress.update(
                 step,
                 step - first,
-                seconds if compiled else 0.0,
+                0.0 if compiling else seconds,
                 epoch=epoch,
                 **window,
             )
-            compiled = True
             if step % run.steps_per_epoch:
                 continue
             epoch = step // run.steps_per_epoch

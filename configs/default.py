@@ -104,9 +104,10 @@ def get_config() -> ConfigDict:
     c.train = train = ConfigDict()
     train.epochs = 20  # Passes over the training part.
     train.batch_size = 128  # Examples a step, over all devices together.
-    # Examples that share batch statistics and dropout draws. A CPU takes them one after another, so
-    # that their feature maps stay in the cache; accelerators take all at once.
-    train.micro_batch_size = 32
+    # Examples that share batch statistics and dropout draws, and lie on one device. A CPU takes its
+    # micro-batches one after another, so that their feature maps stay in the cache; accelerators
+    # take theirs all at once.
+    train.micro_batch_size = 16
     # (first epoch from 0, pixels) pairs: sides that training images are shrunk to, such as
     # ((0, 24), (4, 32)); () for none.
     train.image_sizes = ()

@@ -25,6 +25,9 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", default="best", help="best or latest (default: %(default)s)"
     )
+    parser.add_argument(
+        "--tta", action="store_true", help="evaluate over mirrored and shifted views"
+    )
     flags, overrides = parser.parse_known_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.seeds import train_seeds
@@ -36,6 +39,7 @@ def main() -> None:
         workdir=flags.workdir,
         split=flags.split,
         which=flags.checkpoint,
+        tta=flags.tta,
         overrides=overrides,
     )
 

@@ -20,6 +20,9 @@ def format_benchmark(result: dict[str, Any]) -> str:
         for row in result["measurements"]
         if row["data"].startswith("random")
     )
+    load = result["machine"]["load"]
+    if load is not None and load > 0.5:
+        notes[f"note: load {load:.1f} at the start: others may have used the processor, too"] = None
     if notes:
         parts.append("\n".join(notes))
     return "\n\n".join(parts)
@@ -31,8 +34,6 @@ def _machine(machine: dict[str, Any]) -> str:
     facts = [f"{cores} core{'s' if cores > 1 else ''} of {machine['cpu']}"]
     if memory:
         facts.append(f"{memory / 2**30:.0f} GiB")
-    if machine["load"] is not None:
-        facts.append(f"load {machine['load']:.1f} at the start")
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [f"{machine['date']}, {', '.join(facts)}", versions]
     lines += [f"{name}={value}" for name, value in machine["environment"].items()]

@@ -45,8 +45,10 @@ class Experiment:
         initialisation that learns from images is left out.
       train_chunk: (state, examples, stop step) -> (state, records); see `steps.train_chunk`.
         Donates the state. One program for each size of images.
+      image_size: (step) -> side that the images are shrunk to there, in pixels; 0 for none.
       evaluate: (variables, examples) -> (Metrics, logits); see `steps.eval_pass`.
       batch_size: examples a step.
+      busy_devices: devices that have a micro-batch in every full step.
       steps_per_epoch, total_steps: updates.
       epochs: of the whole run.
       log_every_steps, eval_every_epochs, checkpoint_every_epochs: intervals.
@@ -60,8 +62,10 @@ class Experiment:
     abstract_state: TrainState
     init: Callable[..., TrainState]
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    image_size: Callable[[int], int]
     evaluate: Callable[..., tuple[Metrics, jax.Array]]
     batch_size: int
+    busy_devices: int
     steps_per_epoch: int
     total_steps: int
     epochs: int
@@ -139,12 +143,14 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         )
         return jax.jit(chunk, donate_argnums=0, out_shardings=replicated)
 
+    def image_size(step: int) -> int:
+        return image_size_at(train["image_sizes"], step // steps_per_epoch)
+
     def train_chunk(
         state: TrainState, examples: data_lib.Examples, stop: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        sizes = train["image_sizes"]
         # All steps of a call lie in one epoch. Without sizes `stop` need not have a value yet.
-        size = image_size_at(sizes, (int(stop) - 1) // steps_per_epoch) if sizes else 0
+        size = image_size(int(stop) - 1) if train["image_sizes"] else 0
         return chunk_at(size)(state, examples, key, stop)
 
     views = [(1.0, lambda images: images)]
@@ -171,8 +177,10 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         abstract_state=abstract_state,
         init=jax.jit(init, out_shardings=replicated),
         train_chunk=train_chunk,
+        image_size=image_size,
         evaluate=jax.jit(eval_pass, out_shardings=replicated),
         batch_size=train["batch_size"],
+        busy_devices=min(mesh.size, -(-train["batch_size"] // micro_batch_size)),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         epochs=train["epochs"],

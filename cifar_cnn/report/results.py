@@ -114,14 +114,18 @@ def read_parameters(workdir: pathlib.Path) -> int | None:
     return int(found[1].replace(",", "")) if found else None
 
 
-def evaluation_folder(workdir: pathlib.Path, split: str, step: int) -> pathlib.Path:
+def evaluation_folder(
+    workdir: pathlib.Path, split: str, step: int, *, tta: bool = False
+) -> pathlib.Path:
     """Where scripts/evaluate.py writes the report of a checkpoint."""
-    return workdir / "eval" / f"{split}-{step}"
+    return workdir / "eval" / (f"{split}-{step}" + ("-tta" if tta else ""))
 
 
-def read_evaluation(workdir: pathlib.Path, split: str, step: int) -> dict[str, Any] | None:
+def read_evaluation(
+    workdir: pathlib.Path, split: str, step: int, *, tta: bool = False
+) -> dict[str, Any] | None:
     """metrics.json of an evaluation; None where it is not there, not whole, or damaged."""
-    folder = evaluation_folder(workdir, split, step)
+    folder = evaluation_folder(workdir, split, step, tta=tta)
     # The predictions are written last.
     if not (folder / "predictions.csv").exists():
         return None
