@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     c.augment.flip.alternate = True
     c.augment.crop.padding = 2
     c.model.name = "airbench"
+    c.model.precision = "bfloat16"
     # With this scale the head learns at the rate of the biases: the record divides logits by the
     # 256 inputs of the head and has a rate 12.6 times as high there, and (256 / 72)^2 is 12.6.
     c.model.airbench.logit_scale = 1 / 72
@@ -31,9 +32,11 @@ def get_config() -> ConfigDict:
     c.optim.muon.sgd_learning_rate = 26.5
     # Of the head alone: 2e-6 * 500 a step at the highest rate, which is multiplied by 26.5.
     c.optim.weight_decay = 3.8e-5
-    c.optim.lr_mults = (("whitening/kernel", 0.0),)
+    # Frozen whole, and not the kernel alone: the first block then needs no gradient of its input.
+    c.optim.lr_mults = (("whitening/.*", 0.0),)
     c.train.epochs = 8
     c.train.batch_size = 500
-    c.train.micro_batch_size = 50
+    c.train.micro_batch_size = 25
+    c.train.image_sizes = ((0, 17), (3, 21), (5, 32))
     c.train.label_smoothing = 0.2
     return c

@@ -62,14 +62,15 @@ def pays(
 
     Args:
       kernel_shape: [h, w, C, F].
-      width: of the output; from 3 up at most half of the last tile is wasted.
+      width: of the output. Below 3 no products are saved, but XLA's plain gradients of such small
+        images are 20 times slower than these.
     """
     return (
         tuple(kernel_shape[:2]) == (3, 3)
         and tuple(strides) == (1, 1)
         and tuple(dilation) == (1, 1)
         and min(kernel_shape[2:]) >= _FEWEST_CHANNELS
-        and width >= 3
+        and width >= 1
     )
 
 
