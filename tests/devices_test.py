@@ -75,10 +75,13 @@ def test_the_pieces_of_the_speed_recipe_are_the_same_on_any_number_of_devices():
             "train.mixup_alpha": 0.5,
         }
     )
-    one, _ = losses(1, 10, config)
+    one, _ = losses(1, 6, config)
     assert one[-1] < one[0]
-    # A factor of bfloat16 that rounds the other way moves a product by 2^-9.
-    np.testing.assert_allclose(losses(3, 10, config)[0], one, rtol=2e-3)
+    many = losses(3, 6, config)[0]
+    # The first update is made of the same factors: only the order of sums differs.
+    np.testing.assert_allclose(many[:2], one[:2], rtol=1e-5)
+    # From then on some factors round to the other neighbour of their 8 bits.
+    np.testing.assert_allclose(many, one, rtol=1e-2)
 
 
 @real_data("cifar10")

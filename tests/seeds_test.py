@@ -75,7 +75,14 @@ def python(tmp_path, monkeypatch):
 
 def trained_seeds(workdir, *overrides, **options):
     """`train_seeds` as the script calls it."""
-    arguments = {"seeds": 1, "first_seed": 0, "split": "test", "which": "best", **options}
+    arguments = {
+        "seeds": 1,
+        "first_seed": 0,
+        "split": "test",
+        "which": "best",
+        "tta": False,
+        **options,
+    }
     return seeds.train_seeds(
         "configs/quickstart.py", workdir=workdir, overrides=overrides, **arguments
     )
