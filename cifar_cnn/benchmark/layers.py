@@ -1,8 +1,8 @@
 """A config's network as a list of plain layers, from which a peer builds the same one.
 
 A layer is a dictionary with its 'kind' and what that kind needs:
-  conv: features, kernel, stride, padding ('SAME' or 'VALID'), groups, bias, frozen (its kernel is
-    not trained); square, on the image
+  conv: features, kernel, stride, padding ('SAME' or 'VALID'), groups, bias, frozen (those of
+    'kernel' and 'bias' that are not trained); square, on the image
   batch_norm: scale (whether it has one besides its bias), momentum (share of the running average
     that is kept), epsilon
   activation: function, a key of `cifar_cnn.layers.ACTIVATIONS`
@@ -20,6 +20,7 @@ from typing import Any
 
 from cifar_cnn.checks import UsageError
 from cifar_cnn.models import plain
+from cifar_cnn.optim import lr_factor
 
 Layer = dict[str, Any]
 
@@ -41,12 +42,12 @@ def describe(config: Mapping[str, Any], channels: int, classes: int) -> list[Lay
             f"model.name is {name!r}, but peers know only {' and '.join(sorted(_FAMILIES))}: leave "
             "--against out, or measure another network"
         )
-    return _FAMILIES[name](config["model"][name], channels, classes)
+    return _FAMILIES[name](config, channels, classes)
 
 
 def _conv(features: int, kernel: int, padding: str, *, bias: bool, **others: Any) -> Layer:
     layer = {"kind": "conv", "features": features, "kernel": kernel, "padding": padding}
-    return {**layer, "bias": bias, "stride": 1, "groups": 1, "frozen": False, **others}
+    return {**layer, "bias": bias, "stride": 1, "groups": 1, "frozen": [], **others}
 
 
 def _activation(function: str) -> Layer:
@@ -57,9 +58,10 @@ def _dense(features: int, *, bias: bool) -> Layer:
     return {"kind": "dense", "features": features, "bias": bias}
 
 
-def _plain(section: Mapping[str, Any], channels: int, classes: int) -> list[Layer]:
+def _plain(config: Mapping[str, Any], channels: int, classes: int) -> list[Layer]:
     """See `models.plain.Plain`."""
     del channels
+    section = config["model"]["plain"]
     layers: list[Layer] = []
     for stage in plain.stages(section):
         if stage.conv != "standard" or stage.dilation != 1:
@@ -92,9 +94,11 @@ def _plain(section: Mapping[str, Any], channels: int, classes: int) -> list[Laye
     return [*layers, _dense(classes, bias=True)]
 
 
-def _airbench(section: Mapping[str, Any], channels: int, classes: int) -> list[Layer]:
-    """The network of Jordan 2024 (arXiv:2404.00498), see `models/airbench.py`; the whitening
-    kernel is frozen, as in configs/speedrun.py."""
+def _airbench(config: Mapping[str, Any], channels: int, classes: int) -> list[Layer]:
+    """The network of Jordan 2024 (arXiv:2404.00498), see `models/airbench.py`."""
+    section, lr_mults = config["model"]["airbench"], config["optim"]["lr_mults"]
+    # Whether the bias is trained decides if the first block needs the gradient of its input.
+    frozen = [name for name in ("kernel", "bias") if not lr_factor(f"whitening/{name}", lr_mults)]
     size = section["whitening_size"]
     activation = _activation(section["activation"])
     norm = _batch_norm(
@@ -102,7 +106,7 @@ def _airbench(section: Mapping[str, Any], channels: int, classes: int) -> list[L
         momentum=section["batch_norm_momentum"],
         epsilon=section["batch_norm_epsilon"],
     )
-    layers = [_conv(2 * size**2 * channels, size, "VALID", bias=True, frozen=True), activation]
+    layers = [_conv(2 * size**2 * channels, size, "VALID", bias=True, frozen=frozen), activation]
     for width in section["widths"]:
         conv = _conv(width, 3, "SAME", bias=False)
         layers += [conv, _pool("max", 2, 2), norm, activation]

@@ -60,19 +60,25 @@ def lr_factors(params: optax.Params, lr_mults: LrMults) -> optax.Params:
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, _ in jax.tree_util.tree_leaves_with_path(params)
     ]
-    factors: dict[str, float] = {}
-    for pattern, factor in lr_mults:
-        left = [path for path in paths if path not in factors]
-        matched = [path for path in left if re.fullmatch(pattern, path)]
-        if not matched:
+    for number, (pattern, _) in enumerate(lr_mults):
+        earlier = lr_mults[:number]
+        left = [path for path in paths if _first_match(path, earlier) is None]
+        if not any(re.fullmatch(pattern, path) for path in left):
             some = ", ".join(left[:6]) + (", ..." if len(left) > 6 else "")
-            which = "left by the patterns before it" if factors else "of the network"
+            which = "left by the patterns before it" if number else "of the network"
             raise UsageError(
                 f"optim.lr_mults has {pattern!r}, which matches no parameter {which}, expected the "
                 f"whole path of one of: {some or 'none are left'}"
             )
-        factors |= dict.fromkeys(matched, float(factor))
-    return jax.tree.unflatten(jax.tree.structure(params), [factors.get(p, 1.0) for p in paths])
+    return jax.tree.unflatten(
+        jax.tree.structure(params), [lr_factor(path, lr_mults) for path in paths]
+    )
+
+
+def lr_factor(path: str, lr_mults: LrMults) -> float:
+    """The factor of the learning rate of the parameter at `path`, such as 'Conv_0/kernel'."""
+    factor = _first_match(path, lr_mults)
+    return 1.0 if factor is None else factor
 
 
 def trained_mask(params: optax.Params, lr_mults: LrMults) -> optax.Params:
@@ -102,6 +108,10 @@ def partition_by_lr(
         return jax.tree.map(lambda factor: f"lr_mult={factor}", lr_factors(params, lr_mults))
 
     return optax.partition(groups, names)
+
+
+def _first_match(path: str, lr_mults: LrMults) -> float | None:
+    return next((float(f) for pattern, f in lr_mults if re.fullmatch(pattern, path)), None)
 
 
 def _is_kernel(path: tuple[Any, ...]) -> bool:

@@ -115,7 +115,7 @@ def prepare(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     images /= np.asarray(data["std"], np.float32)
     notes = left_out(config, ())
     if any(layer.get("frozen") for layer in layers):
-        notes.append("the frozen kernel is trained, too")
+        notes.append("frozen parameters are trained, too")
     if config["model"]["dtype"] == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     batch_size, watch = config["train"]["batch_size"], Stopwatch()

@@ -77,7 +77,8 @@ def _layer(layer: dict[str, Any]) -> nn.Module:
                 groups=layer["groups"],
                 bias=layer["bias"],
             )
-            conv.fixed_weight = layer["frozen"]
+            conv.fixed_weight = "kernel" in layer["frozen"]
+            conv.fixed_bias = "bias" in layer["frozen"]
             return conv
         case "batch_norm":
             # PyTorch's momentum is the share that is replaced.
@@ -278,6 +279,8 @@ def prepare(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for module in network.modules():
         if getattr(module, "fixed_weight", False):
             module.weight.requires_grad_(False)
+        if getattr(module, "fixed_bias", False):
+            module.bias.requires_grad_(False)
     network = network.to(memory_format=torch.channels_last)
     update = make_update(config, network, dtype)
     steps(0.0)
