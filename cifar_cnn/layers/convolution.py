@@ -143,13 +143,12 @@ def _conv(x, kernel, strides, pads, dilation, precision):
 def _winograd_factors(x, kernel, strides, pads, dilation, precision) -> Any:
     """The dtype of the factors with which a CPU uses minimal filtering, None where it does not."""
     (above, below), (left, right) = pads
-    width = x.shape[2] + left + right - 2
     if (
         x.dtype != jnp.float32
         or kernel.dtype != jnp.float32
         or not all(0 <= pad <= 2 for pad in (above, below, left, right))
-        or x.shape[1] + above + below < 3
-        or not winograd.pays(kernel.shape, width, strides, dilation)
+        or min(x.shape[1] + above + below, x.shape[2] + left + right) < 3
+        or not winograd.pays(kernel.shape, strides, dilation)
     ):
         return None
     names = {None: jnp.float32, "default": jnp.float32, "bfloat16": jnp.bfloat16}
