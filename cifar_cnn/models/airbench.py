@@ -163,7 +163,7 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
     """Checks the config section `model.airbench`.
 
     Args:
-      section: every attribute of `Airbench` but num_classes and dtype.
+      section: every attribute of `Airbench` but num_classes, dtype and precision.
 
     Returns:
       No keys: this network reads them all.

@@ -229,7 +229,7 @@ def check(section: dict[str, Any]) -> tuple[str, ...]:
     """Checks the config section `model.plain`.
 
     Args:
-      section: every attribute of `Plain` but num_classes and dtype.
+      section: every attribute of `Plain` but num_classes, dtype and precision.
 
     Returns:
       The keys that this network never reads, whatever their values: those of convolutions where

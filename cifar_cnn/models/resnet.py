@@ -1,7 +1,7 @@
 """Residual networks for small images (He et al. 2016, arXiv:1512.03385)."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -57,19 +57,7 @@ class ResNet(nn.Module):
         Returns:
           float32 [B, num_classes].
         """
-        conv = functools.partial(
-            Conv,
-            use_bias=False,
-            kernel_init=nn.initializers.he_normal(),
-            dtype=self.dtype,
-            precision=self.precision,
-        )
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=self.batch_norm_momentum,
-            dtype=self.dtype,
-        )
+        conv, norm = layers_of(self, train)
         rows = None if mask is None else mask[:, None, None, None]
         x = images.astype(self.dtype)
         x = conv(self.widths[0], (3, 3), padding=PADDING, name="stem")(x)
@@ -80,6 +68,24 @@ class ResNet(nn.Module):
                 x = BasicBlock(width, stride, self.zero_init_residual, conv, norm)(x, rows)
         x = GlobalPool("avg")(x)
         return nn.Dense(self.num_classes, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+
+
+def layers_of(network: nn.Module, train: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The convolution and the batch norm of a residual network, with what all of them share."""
+    conv = functools.partial(
+        Conv,
+        use_bias=False,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=network.dtype,
+        precision=network.precision,
+    )
+    norm = functools.partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=network.batch_norm_momentum,
+        dtype=network.dtype,
+    )
+    return conv, norm
 
 
 class BasicBlock(nn.Module):
@@ -121,7 +127,7 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
     """Checks the config section `model.resnet`.
 
     Args:
-      section: every attribute of `ResNet` but num_classes and dtype.
+      section: every attribute of `ResNet` but num_classes, dtype and precision.
 
     Returns:
       No keys: this network reads them all.

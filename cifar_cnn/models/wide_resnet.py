@@ -1,6 +1,5 @@
 """Wide residual networks (Zagoruyko & Komodakis 2016, arXiv:1605.07146)."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from cifar_cnn.checks import UsageError, check_int, check_number
-from cifar_cnn.layers import Activation, Conv
+from cifar_cnn.layers import Activation
 from cifar_cnn.models.global_pool import GlobalPool
-from cifar_cnn.models.resnet import PADDING
+from cifar_cnn.models.resnet import PADDING, layers_of
 
 
 class WideResNet(nn.Module):
@@ -54,19 +53,7 @@ class WideResNet(nn.Module):
         Returns:
           float32 [B, num_classes].
         """
-        conv = functools.partial(
-            Conv,
-            use_bias=False,
-            kernel_init=nn.initializers.he_normal(),
-            dtype=self.dtype,
-            precision=self.precision,
-        )
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=self.batch_norm_momentum,
-            dtype=self.dtype,
-        )
+        conv, norm = layers_of(self, train)
         rows = None if mask is None else mask[:, None, None, None]
         x = conv(16, (3, 3), padding=PADDING, name="stem")(images.astype(self.dtype))
         for stage in range(3):
@@ -121,7 +108,7 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
     """Checks the config section `model.wide_resnet`.
 
     Args:
-      section: every attribute of `WideResNet` but num_classes and dtype.
+      section: every attribute of `WideResNet` but num_classes, dtype and precision.
 
     Returns:
       No keys: this network reads them all.
