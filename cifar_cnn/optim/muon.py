@@ -8,7 +8,8 @@ import optax
 from jax import lax
 
 from cifar_cnn.checks import UsageError, check_bool, check_int, check_number
-from cifar_cnn.optim.groups import convolution_mask, kernel_mask
+from cifar_cnn.optim.groups import convolution_mask
+from cifar_cnn.optim.sgd import check_momentum, sgd
 
 # Of a quintic that is steep at 0 rather than exact at 1: few steps are enough, and leave singular
 # values between about 0.7 and 1.2 (Jordan et al. 2024).
@@ -52,10 +53,7 @@ def muon(
     Raises:
       UsageError: naming the key under `optim.muon`.
     """
-    check_number("optim.muon.momentum", momentum, minimum=0, below=1)
-    check_bool("optim.muon.nesterov", nesterov)
-    if nesterov and not momentum:
-        raise UsageError("optim.muon.nesterov is True, which needs optim.muon.momentum above 0")
+    check_momentum("optim.muon", momentum, nesterov)
     check_int("optim.muon.ns_steps", ns_steps, minimum=1, maximum=_MAX_STEPS)
     check_bool("optim.muon.normalize_kernels", normalize_kernels)
     check_number("optim.muon.sgd_learning_rate", sgd_learning_rate, above=0)
@@ -73,16 +71,14 @@ def muon(
     convolutions.append(optax.scale_by_learning_rate(schedule))
     if normalize_kernels:
         convolutions.append(optax.stateless_with_tree_map(_normalize_first))
-    others = [
-        optax.add_decayed_weights(weight_decay, mask=kernel_mask),
-        optax.sgd(
-            lambda step: sgd_learning_rate / learning_rate * schedule(step),
-            momentum=sgd_momentum or None,
-            nesterov=sgd_momentum > 0,
-        ),
-    ]
+    others = sgd(
+        lambda step: sgd_learning_rate / learning_rate * schedule(step),
+        weight_decay,
+        momentum=sgd_momentum,
+        nesterov=sgd_momentum > 0,
+    )
     return optax.partition(
-        {"muon": optax.chain(*convolutions), "sgd": optax.chain(*others)},
+        {"muon": optax.chain(*convolutions), "sgd": others},
         lambda params: jax.tree.map(
             lambda is_convolution: "muon" if is_convolution else "sgd", convolution_mask(params)
         ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import optax
 
-from cifar_cnn.checks import UsageError, check_bool, check_choice, check_number
+from cifar_cnn.checks import UsageError, check_choice, check_number
 from cifar_cnn.optim.groups import (
     LrMults,
     check_lr_mults,
@@ -16,6 +16,7 @@ from cifar_cnn.optim.groups import (
     trained_mask,
 )
 from cifar_cnn.optim.muon import muon, needs_convolutions
+from cifar_cnn.optim.sgd import check_momentum, sgd
 
 
 def _adam(
@@ -57,15 +58,8 @@ def _sgd(
     nesterov: bool,
 ) -> optax.GradientTransformation:
     del learning_rate
-    check_number("optim.sgd.momentum", momentum, minimum=0, below=1)
-    check_bool("optim.sgd.nesterov", nesterov)
-    if nesterov and not momentum:
-        raise UsageError("optim.sgd.nesterov is True, which needs optim.sgd.momentum above 0")
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=kernel_mask),
-        # None, not 0, spares the memory of a momentum that is never used.
-        optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov),
-    )
+    check_momentum("optim.sgd", momentum, nesterov)
+    return sgd(schedule, weight_decay, momentum=momentum, nesterov=nesterov)
 
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
