@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.scipy import ndimage
 
-from cifar_cnn import data, experiment, files, steps
+from cifar_cnn import data, experiment, files
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn.checks import UsageError, check_choice, check_int
 from cifar_cnn.report import tolerance
@@ -178,25 +178,13 @@ def measure(
 def _program(trained: experiment.Trained, move: Callable[[jax.Array, jax.Array], jax.Array]):
     """One compiled pass over a split, with what `move` makes of the images; see
     `steps.eval_pass`."""
-    facts, mesh = trained.facts, trained.run.mesh
-    batch_size = trained.config["eval"]["batch_size"]
 
     def evaluate(variables, examples, argument):
-        metrics, _ = steps.eval_pass(
-            variables,
-            examples,
-            model=trained.run.model,
-            views=[(1.0, lambda images: move(images, argument))],
-            mean=jnp.asarray(facts.mean),
-            std=jnp.asarray(facts.std),
-            num_classes=len(facts.class_names),
-            batch_size=batch_size,
-            padded_size=mesh_lib.padded_size(batch_size, mesh),
-            sharding=mesh_lib.batch_sharded(mesh),
-        )
+        views = [(1.0, lambda images: move(images, argument))]
+        metrics, _ = trained.run.eval_pass(variables, examples, views=views)
         return metrics
 
-    return jax.jit(evaluate, out_shardings=mesh_lib.replicated(mesh))
+    return jax.jit(evaluate, out_shardings=mesh_lib.replicated(trained.run.mesh))
 
 
 def shift_test(

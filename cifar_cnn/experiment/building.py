@@ -47,6 +47,7 @@ class Experiment:
         Donates the state. One program for each size of images.
       image_size: (step) -> side that the images are shrunk to there, in pixels; 0 for none.
       evaluate: (variables, examples) -> (Metrics, logits); see `steps.eval_pass`.
+      eval_pass: the same over given views, (variables, examples, views=...), not compiled.
       batch_size: examples a step.
       busy_devices: devices that have a micro-batch in every full step.
       steps_per_epoch, total_steps: updates.
@@ -64,6 +65,7 @@ class Experiment:
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     image_size: Callable[[int], int]
     evaluate: Callable[..., tuple[Metrics, jax.Array]]
+    eval_pass: Callable[..., tuple[Metrics, jax.Array]]
     batch_size: int
     busy_devices: int
     steps_per_epoch: int
@@ -87,7 +89,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
     """
     train = config["train"]
     key = jax.random.key(config["seed"], impl="threefry2x32")
-    replicated, sharded = mesh_lib.replicated(mesh), mesh_lib.batch_sharded(mesh)
+    replicated = mesh_lib.replicated(mesh)
     model = make_network(config, len(facts.class_names))
     steps_per_epoch = -(-facts.train_examples // train["batch_size"])
     total_steps = steps_per_epoch * train["epochs"]
@@ -112,6 +114,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
         jax.eval_shape(init),
     )
+    one_by_one = mesh_lib.platform_of(mesh) == "cpu"
     micro_batch_size = min(train["micro_batch_size"], train["batch_size"])
     longest = min(train["log_every_steps"], steps_per_epoch)
 
@@ -130,7 +133,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
             ema_decay=ema_decay,
             micro_batch_size=micro_batch_size,
             mesh=mesh,
-            one_by_one=mesh_lib.platform_of(mesh) == "cpu",
+            one_by_one=one_by_one,
         )
         chunk = functools.partial(
             steps.train_chunk,
@@ -158,16 +161,20 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         views = augment_lib.make_views(
             config["augment"]["names"], shift=config["eval"]["tta_shift"]
         )
+    eval_size = config["eval"]["batch_size"]
+    # As in training, for the sake of the cache; the rows of an evaluation share nothing.
+    eval_piece = min(train["micro_batch_size"], -(-eval_size // mesh.size)) if one_by_one else 1
     eval_pass = functools.partial(
         steps.eval_pass,
         model=model,
-        views=views,
         mean=mean,
         std=std,
         num_classes=len(facts.class_names),
-        batch_size=config["eval"]["batch_size"],
-        padded_size=mesh_lib.padded_size(config["eval"]["batch_size"], mesh),
-        sharding=sharded,
+        batch_size=eval_size,
+        padded_size=mesh_lib.padded_size(eval_size, mesh, eval_piece),
+        micro_batch_size=eval_piece,
+        mesh=mesh,
+        one_by_one=one_by_one,
     )
     return Experiment(
         facts=facts,
@@ -178,7 +185,8 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         init=jax.jit(init, out_shardings=replicated),
         train_chunk=train_chunk,
         image_size=image_size,
-        evaluate=jax.jit(eval_pass, out_shardings=replicated),
+        evaluate=jax.jit(functools.partial(eval_pass, views=views), out_shardings=replicated),
+        eval_pass=eval_pass,
         batch_size=train["batch_size"],
         busy_devices=min(mesh.size, -(-train["batch_size"] // micro_batch_size)),
         steps_per_epoch=steps_per_epoch,
