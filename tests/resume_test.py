@@ -9,15 +9,16 @@ from tests import commands
 from tests.conftest import is_prepared
 
 EPOCHS = 3
+STEPS = 60  # An epoch.
 
 
 def shrunk_data():
-    """Real CIFAR-10 where it is prepared, with 4,500 images to train on; else the embedded set."""
+    """3,000 images to train on: of real CIFAR-10 where it is prepared, else of the embedded set."""
     if not is_prepared("cifar10"):
-        return ()
+        return ("--config.data.validation_size=2000",)
     return (
         "--config.data.name=cifar10",
-        "--config.data.validation_size=45500",
+        "--config.data.validation_size=47000",
         "--config.eval.every_epochs=100",
     )
 
@@ -54,7 +55,7 @@ def in_second_epoch(workdir):
     """Between two steps, when a checkpoint is there to resume from."""
     path = workdir / "metrics.jsonl"
     recorded = path.exists() and '"epoch": 1.' in path.read_text()
-    return recorded and (workdir / "checkpoints" / "90").exists()
+    return recorded and (workdir / "checkpoints" / str(STEPS)).exists()
 
 
 def test_killed_three_times_and_resumed_is_bit_identical(tmp_path):
@@ -73,7 +74,7 @@ def test_killed_three_times_and_resumed_is_bit_identical(tmp_path):
     assert "resuming after step" in out
     commands.run(*command(unbroken, devices=2))
     assert bytes_of(broken) == bytes_of(unbroken)
-    assert pathlib.Path(unbroken / "checkpoints" / str(90 * EPOCHS)).is_dir()
+    assert pathlib.Path(unbroken / "checkpoints" / str(STEPS * EPOCHS)).is_dir()
 
 
 def test_killed_and_resumed_on_one_device_is_bit_identical(tmp_path):
@@ -95,10 +96,10 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 
 def test_a_checkpoint_of_two_devices_resumes_on_one(tmp_path):
     process = commands.start(*command(tmp_path, 2))
-    kill_when(lambda: (tmp_path / "checkpoints" / "90").exists(), process)
+    kill_when(lambda: (tmp_path / "checkpoints" / str(STEPS)).exists(), process)
     out = commands.run(*command(tmp_path, 1))
-    assert "resuming after step 90" in out
+    assert f"resuming after step {STEPS}" in out
     name, _, metrics = bytes_of(tmp_path)
-    assert name == str(90 * EPOCHS)
+    assert name == str(STEPS * EPOCHS)
     steps = [json.loads(line)["step"] for line in metrics.decode().splitlines()]
     assert steps == sorted(steps)
