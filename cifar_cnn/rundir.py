@@ -4,16 +4,15 @@ config.json is the complete config; run.json the data (name, version, class name
 division), the versions of the libraries, the commit and the devices that the run started on.
 """
 
-import importlib.metadata
 import json
 import pathlib
-import platform
 import subprocess
 import tempfile
 from typing import Any
 
-from cifar_cnn import __version__, files
+from cifar_cnn import files
 from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.versions import versions
 
 # Where a run computes, and not what: may differ between the starts of one run.
 FREE_SECTION = "run"
@@ -53,11 +52,7 @@ def open_run(
         "data": data,
         "devices": devices,
         "commit": _commit(),
-        "versions": {
-            "cifar_cnn": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
-        },
+        "versions": versions(_LIBRARIES),
     }
     files.write_text(workdir / "run.json", _as_json(about))
     # Last, because its presence marks the directory as a run.

@@ -1,15 +1,14 @@
 """The machine and the versions that figures hold for."""
 
 import datetime
-import importlib.metadata
 import os
 import pathlib
 import platform
 from collections.abc import Sequence
 from typing import Any
 
-from cifar_cnn import __version__
 from cifar_cnn import mesh as mesh_lib
+from cifar_cnn.versions import versions
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 _PEER_LIBRARIES = {"torch": ("torch",), "keras": ("keras", "tensorflow", "tensorflow-cpu")}
@@ -35,8 +34,6 @@ def describe(peers: Sequence[str]) -> dict[str, Any]:
       peers: libraries besides ours, such as 'torch'.
     """
     names = [*_LIBRARIES, *(name for peer in peers for name in _PEER_LIBRARIES.get(peer, ()))]
-    versions = {"cifar_cnn": __version__, "python": platform.python_version()}
-    versions |= {name: version for name in names if (version := _version(name))}
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu(),
@@ -44,16 +41,9 @@ def describe(peers: Sequence[str]) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "memory_bytes": _memory(),
         "system": platform.platform(),
-        "versions": versions,
+        "versions": versions(names),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _cpu() -> str:
