@@ -1,4 +1,4 @@
-"""The families beside the plain network: parameter counts, first kernels, modes, mask, checks."""
+"""The families beside the plain network: parameter counts, shapes, mask, precision, checks."""
 
 import functools
 import itertools
@@ -10,70 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cifar_cnn import data, experiment
 from cifar_cnn.checks import UsageError
 from cifar_cnn.models import MODELS, make_model
-from cifar_cnn.models.initializers import dirac, whitening_kernel
+from cifar_cnn.models.initializers import whitening_kernel
 from cifar_cnn.report.summary import summarize, totals
 from configs import default
-from tests.conftest import make_config, real_data
+from tests.families import SMALL, drawn, make, noise, small
 
-SMALL = {
-    "airbench": {"widths": (8, 12)},
-    "resnet": {"stage_sizes": (1, 2), "widths": (4, 8)},
-    "wide_resnet": {"depth": 10, "widen_factor": 1},
-}
 MODES = [("airbench", {}), ("airbench", {"depth": 3}), ("resnet", {}), ("wide_resnet", {})]
-
-
-def make(name, dtype=jnp.float32, **changes):
-    section = {**default.get_config().model[name].to_dict(), **changes}
-    return make_model(name, section, num_classes=10, dtype=dtype)
-
-
-def small(name, dtype=jnp.float32, **changes):
-    return make(name, dtype, **{**SMALL[name], **changes})
-
-
-def noise(*shape):
-    """Standard normal numbers from numpy, whose drawing need not be compiled."""
-    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
-
-
-def initial(model, images, *path):
-    """One initial parameter; only what it takes is compiled, which is quick."""
-
-    def init(key, images):
-        params = model.init(key, images, train=False)["params"]
-        return functools.reduce(lambda tree, name: tree[name], path, params)
-
-    return jax.jit(init)(jax.random.key(0), images)
-
-
-def drawn(model, images):
-    """Variables of the right shapes, drawn by numpy: without a compilation."""
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if path[-1].key in ("scale", "var"):
-            return np.ones(leaf.shape, np.float32)
-        spread = math.prod(leaf.shape[:-1]) ** -0.5 if path[-1].key == "kernel" else 0.1
-        return rng.normal(scale=spread, size=leaf.shape).astype(np.float32)
-
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(functools.partial(model.init, train=False), key, images)
-    return jax.tree_util.tree_map_with_path(draw, shapes)
-
-
-def intermediates(model, variables, images):
-    """What every module gives for `images`, as nested dictionaries."""
-
-    def run(variables, images):
-        return model.apply(
-            variables, images, train=False, capture_intermediates=True, mutable=["intermediates"]
-        )[1]["intermediates"]
-
-    return jax.jit(run)(variables, images)
 
 
 def count(model, shape=(32, 32, 3)):
@@ -200,157 +144,6 @@ def test_every_convolution_computes_at_the_precision_asked_for(name):
         count(model)
     assert len(seen) > 4
     assert set(seen) == {"bfloat16"}
-
-
-def test_airbench_begins_with_logits_of_one_size_whatever_their_scale():
-    model = small("airbench", widths=(4, 500), logit_scale=1 / 72)
-    kernel = initial(model, jnp.zeros((1, 16, 16, 3)), "head", "kernel")
-    # The standard deviation of 5,000 draws varies by 1 / sqrt(2 * 5000).
-    np.testing.assert_allclose(kernel.std() / 72, 1 / 500, rtol=0.05)
-
-
-def test_depth_3_adds_what_the_branch_began_with():
-    model = small("airbench", depth=3, widths=(8,))
-    images = noise(2, 8, 8, 3)
-    variables = drawn(model, images)
-    block = variables["params"]["Block_0"]
-    # The branch then gives 0.
-    block["Conv_2"]["kernel"] = jnp.zeros_like(block["Conv_2"]["kernel"])
-    block["BatchNorm_2"]["bias"] = jnp.zeros(8)
-    variables["batch_stats"]["Block_0"]["BatchNorm_2"]["mean"] = jnp.zeros(8)
-    made = intermediates(model, variables, images)["Block_0"]
-    first, last = made["Activation_0"]["__call__"][0], made["__call__"][0]
-    assert np.abs(first).max() > 0
-    np.testing.assert_allclose(last, jax.nn.gelu(first), rtol=1e-6)
-
-
-def test_blocks_with_zero_scale_begin_as_the_identity():
-    model = small("resnet", zero_init_residual=True, stage_sizes=(2,), widths=(4,))
-    images = noise(2, 8, 8, 3)
-    variables = drawn(model, images)
-    for block in ("BasicBlock_0", "BasicBlock_1"):
-        scale = initial(model, images, block, "BatchNorm_1", "scale")
-        assert not scale.any()
-        assert initial(model, images, block, "BatchNorm_0", "scale").all()
-        variables["params"][block]["BatchNorm_1"] = {"scale": scale, "bias": jnp.zeros(4)}
-    made = intermediates(model, variables, images)
-    before, after = made["Activation_0"]["__call__"][0], made["BasicBlock_1"]["__call__"][0]
-    assert np.abs(before).max() > 0
-    np.testing.assert_array_equal(after, before)
-
-
-def test_strided_convolutions_are_centred_on_the_pixels_of_the_shortcut():
-    model = small("resnet", stage_sizes=(1, 1), widths=(4, 4))
-    images = noise(1, 8, 8, 3)
-    variables = drawn(model, images)
-    block = variables["params"]["BasicBlock_1"]
-    block["Conv_0"]["kernel"] = jnp.zeros((3, 3, 4, 4)).at[1, 1].set(jnp.eye(4))
-    block["shortcut"]["kernel"] = jnp.eye(4).reshape(1, 1, 4, 4)
-    made = intermediates(model, variables, images)["BasicBlock_1"]
-    branch, shortcut = made["Conv_0"]["__call__"][0], made["shortcut"]["__call__"][0]
-    assert branch.shape == (1, 4, 4, 4)
-    assert np.abs(branch).max() > 0
-    np.testing.assert_array_equal(branch, shortcut)
-
-
-def test_dropout_of_the_wide_resnet_acts_in_training_only():
-    model = small("wide_resnet", dropout=0.5)
-    images = noise(2, 8, 8, 3)
-    variables = drawn(model, images)
-
-    @jax.jit
-    def run(seed):
-        keys, mutable = {"dropout": jax.random.key(seed)}, ["batch_stats"]
-        return model.apply(variables, images, train=True, rngs=keys, mutable=mutable)[0]
-
-    np.testing.assert_array_equal(run(0), run(0))
-    assert np.abs(run(0) - run(1)).max() > 0
-    # Without a key, dropout would raise.
-    jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
-
-
-def patches_of(images, size):
-    """All size x size patches as rows, in float64."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
-    return np.moveaxis(windows, 3, -1).reshape(-1, size * size * images.shape[-1]).astype(float)
-
-
-def check_whitens(images):
-    """That the first layer of a network initialised with `images` whitens their patches."""
-    model = small("airbench")
-    kernel = initial(model, images, "whitening", "kernel")
-    half = kernel.shape[-1] // 2
-    assert kernel.shape == (2, 2, images.shape[-1], 2 * 4 * images.shape[-1])
-    np.testing.assert_array_equal(kernel[..., half:], -kernel[..., :half])
-    assert not initial(model, images, "whitening", "bias").any()
-    responses = jax.lax.conv_general_dilated(
-        images, kernel[..., :half], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    got = np.cov(np.asarray(responses, float).reshape(-1, half).T)
-    # Variance l becomes l / (l + epsilon), with the eigenvalues l of the patches' covariance.
-    variances = np.linalg.eigvalsh(np.cov(patches_of(np.asarray(images), 2).T))[::-1]
-    np.testing.assert_allclose(np.diag(got), variances / (variances + 5e-4), rtol=2e-3)
-    # Errors of float32 are 1e-7 of the largest variance, some 1e4 times the smallest.
-    np.testing.assert_allclose(got, np.diag(np.diag(got)), atol=2e-3)
-    flat = np.asarray(kernel[..., :half]).reshape(-1, half)
-    assert (np.take_along_axis(flat, np.abs(flat).argmax(0, keepdims=True), 0) > 0).all()
-    return np.diag(got)
-
-
-def test_whitening_of_correlated_noise():
-    images = noise(64, 16, 16, 3)
-    check_whitens(images + jnp.roll(images, 1, axis=1) + images.mean(axis=-1, keepdims=True))
-
-
-@real_data("cifar10")
-def test_whitening_of_real_images():
-    config = make_config()
-    builder = experiment.make_builder({**config, "data": {**config["data"], "name": "cifar10"}})
-    images = data.load_arrays(builder, "test", experiment.cache_dir(config)).images[:500]
-    mean, std = data.channel_statistics(images, np.arange(500))
-    variances = check_whitens(
-        (jnp.asarray(images) / 255 - jnp.asarray(mean)[None, None, None])
-        / jnp.asarray(std)[None, None, None]
-    )
-    # Near the identity but for the faintest directions, which epsilon counts as noise.
-    assert variances[:6].min() > 0.98
-    assert variances[:10].min() > 0.7
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_whitening_of_images_without_contrast_is_finite(channels):
-    kernel = jax.jit(whitening_kernel, static_argnums=1)(jnp.zeros((1, 8, 8, channels)), 2)
-    assert kernel.shape == (2, 2, channels, 8 * channels)
-    assert np.isfinite(kernel).all()
-    # Orthogonal all the same, at the length that epsilon allows.
-    flat = np.asarray(kernel[..., : 4 * channels]).reshape(4 * channels, -1)
-    np.testing.assert_allclose(flat.T @ flat, np.eye(4 * channels) / 5e-4, rtol=1e-5, atol=1e-2)
-
-
-@pytest.mark.parametrize(("channels", "features"), [(3, 5), (5, 3), (4, 4)])
-def test_dirac_kernels_pass_the_input_on(channels, features, key):
-    init = dirac(nn.initializers.constant(0.5))
-    x = noise(2, 6, 7, channels)
-
-    @jax.jit
-    def run(x):
-        kernel = init(key, (3, 3, channels, features), jnp.float32)
-        return kernel, nn.Conv(features, (3, 3), use_bias=False).apply(
-            {"params": {"kernel": kernel}}, x
-        )
-
-    kernel, y = run(x)
-    both = min(channels, features)
-    np.testing.assert_allclose(y[..., :both], x[..., :both], rtol=1e-6)
-    np.testing.assert_array_equal(kernel[..., both:], 0.5)
-
-
-@pytest.mark.parametrize("identity", [True, False])
-def test_airbench_begins_with_dirac_kernels_if_told(identity):
-    model = small("airbench", widths=(3,), dirac=identity)
-    kernel = initial(model, jnp.zeros((1, 8, 8, 3)), "Block_0", "Conv_1", "kernel")
-    assert np.array_equal(kernel[1, 1], np.eye(3)) == identity
-    assert (kernel != 0).sum() == (3 if identity else 81)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
