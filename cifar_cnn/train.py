@@ -69,11 +69,15 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
     ):
+        order = None
         compiled = set()  # Sizes of images, each of which has a program of its own.
         while step < run.total_steps:
             first = step
             start = time.monotonic()
-            state, records = run.train_chunk(state, train_part, jnp.int32(_next_stop(run, step)))
+            if step % run.steps_per_epoch == 0 or order is None:
+                order = run.epoch_order(train_part, step // run.steps_per_epoch)
+            stop = jnp.int32(_next_stop(run, step))
+            state, records = run.train_chunk(state, train_part, order, stop)
             step = int(state.step)
             seconds = time.monotonic() - start
             size = run.image_size(first)

@@ -85,7 +85,8 @@ def test_config_loads_builds_and_runs_a_step(name):
         facts.class_names,
     )
     examples = data.to_device(arrays, np.arange(8), mesh.replicated(devices))
-    state, records = run.train_chunk(run.init(), examples, jnp.int32(1))
+    order = run.epoch_order(examples, 0)
+    state, records = run.train_chunk(run.init(), examples, order, jnp.int32(1))
     assert int(state.step) == 1
     assert np.isfinite(records["loss"][0])
 
@@ -98,7 +99,8 @@ def test_bfloat16_computes_with_float32_parameters():
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
     arrays = data.Arrays(images, np.arange(8) % 2, facts.class_names)
     examples = data.to_device(arrays, np.arange(8), mesh.replicated(devices))
-    state, records = run.train_chunk(run.init(), examples, jnp.int32(2))
+    order = run.epoch_order(examples, 0)
+    state, records = run.train_chunk(run.init(), examples, order, jnp.int32(2))
     assert np.isfinite(records["loss"][:2]).all()
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {"float32"}
     _, logits = run.evaluate(state.eval_variables, examples)

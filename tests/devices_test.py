@@ -36,7 +36,8 @@ def make_run(devices, count, config, name="cifar10", split="test", tta=False):
 def losses(devices, steps, config, count=2000):
     run, examples = make_run(devices, count, config)
     state = run.init(examples)
-    state, records = run.train_chunk(state, examples, jnp.int32(steps))
+    order = run.epoch_order(examples, 0)
+    state, records = run.train_chunk(state, examples, order, jnp.int32(steps))
     assert int(state.step) == steps
     return np.asarray(records["loss"])[:steps], state
 
@@ -114,7 +115,8 @@ def test_the_step_compiles_once_a_run_and_chunks_do_not_matter(caplog):
         state, seen = run.init(), []
         for stop in stops:
             first = int(state.step)
-            state, records = run.train_chunk(state, examples, jnp.int32(stop))
+            order = run.epoch_order(examples, first // run.steps_per_epoch)
+            state, records = run.train_chunk(state, examples, order, jnp.int32(stop))
             seen += np.asarray(records["loss"])[: stop - first].tolist()
         return seen, records
 
@@ -138,8 +140,8 @@ def test_every_example_is_visited_once_an_epoch():
 @real_data("cifar10")
 def test_devices_exchange_gradients_and_nothing_of_the_size_of_a_batch():
     run, examples = make_run(4, 1000, make_config())
-    whole = jax.jit(lambda state, examples: run.train_chunk(state, examples, jnp.int32(5)))
-    text = whole.lower(run.init(), examples).compile().as_text()
+    whole = jax.jit(lambda *arguments: run.train_chunk(*arguments, jnp.int32(5)))
+    text = whole.lower(run.init(), examples, run.epoch_order(examples, 0)).compile().as_text()
     assert " all-reduce(" in text
     moved = [
         line for line in text.splitlines() if re.search(r" all-(gather|to-all)\(|permute\(", line)

@@ -42,16 +42,18 @@ def prepare(request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     jax.block_until_ready((train_part, eval_part))
     run = experiment.build(config, facts, mesh)
 
-    state, step, pace = None, 0, 0.0
+    state, order, step, pace = None, None, 0, 0.0
 
     def steps(left: float) -> int:
         """One call of the chunk, of as many steps as fit into `left` seconds."""
-        nonlocal state, step, pace
+        nonlocal state, order, step, pace
         within = step % run.steps_per_epoch
         longest = min(run.log_every_steps, run.steps_per_epoch - within)
         length = min(longest, max(1, round(left / pace))) if pace else 1
         start = time.perf_counter()
-        state, records = run.train_chunk(state, train_part, jnp.int32(step + length))
+        if not within:
+            order = run.epoch_order(train_part, step // run.steps_per_epoch)
+        state, records = run.train_chunk(state, train_part, order, jnp.int32(step + length))
         jax.device_get(records)
         if int(state.step) != step + length:
             raise MachineError(f"the loss of step {int(state.step) - 1} is not finite")

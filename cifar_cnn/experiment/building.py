@@ -43,8 +43,9 @@ class Experiment:
       abstract_state: shapes, dtypes and shardings of the state.
       init: (examples of the training part) -> state before the first step; without examples, the
         initialisation that learns from images is left out.
-      train_chunk: (state, examples, stop step) -> (state, records); see `steps.train_chunk`.
-        Donates the state. One program for each size of images.
+      epoch_order: (examples, epoch) -> rows of the training part in the order of that epoch.
+      train_chunk: (state, examples, order, stop step) -> (state, records); see
+        `steps.train_chunk`. Donates the state. One program for each size of images.
       image_size: (step) -> side that the images are shrunk to there, in pixels; 0 for none.
       evaluate: (variables, examples) -> (Metrics, logits); see `steps.eval_pass`.
       eval_pass: the same over given views, (variables, examples, views=...), not compiled.
@@ -62,6 +63,7 @@ class Experiment:
     schedule: optax.Schedule
     abstract_state: TrainState
     init: Callable[..., TrainState]
+    epoch_order: Callable[[data_lib.Examples, int], jax.Array]
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     image_size: Callable[[int], int]
     evaluate: Callable[..., tuple[Metrics, jax.Array]]
@@ -110,6 +112,11 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
             images = steps.normalise(first, mean=mean, std=std)
         return init_state(model, optimizer, stream(key, "init"), images, ema=ema_decay > 0)
 
+    # A program of its own, as it takes as long as some steps of a small network.
+    @functools.partial(jax.jit, out_shardings=replicated)
+    def epoch_order(examples: data_lib.Examples, epoch: int | jax.Array) -> jax.Array:
+        return data_lib.epoch_order(stream(key, "order", epoch), examples.indices)
+
     abstract_state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
         jax.eval_shape(init),
@@ -150,11 +157,11 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         return image_size_at(train["image_sizes"], step // steps_per_epoch)
 
     def train_chunk(
-        state: TrainState, examples: data_lib.Examples, stop: jax.Array
+        state: TrainState, examples: data_lib.Examples, order: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         # All steps of a call lie in one epoch. Without sizes `stop` need not have a value yet.
         size = image_size(int(stop) - 1) if train["image_sizes"] else 0
-        return chunk_at(size)(state, examples, key, stop)
+        return chunk_at(size)(state, examples, order, key, stop)
 
     views = [(1.0, lambda images: images)]
     if tta:
@@ -183,6 +190,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         schedule=schedule,
         abstract_state=abstract_state,
         init=jax.jit(init, out_shardings=replicated),
+        epoch_order=epoch_order,
         train_chunk=train_chunk,
         image_size=image_size,
         evaluate=jax.jit(functools.partial(eval_pass, views=views), out_shardings=replicated),

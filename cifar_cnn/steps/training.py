@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from cifar_cnn.augment import Augment, Visit, mixup, shrink
-from cifar_cnn.data import Examples, epoch_order, take_batch
+from cifar_cnn.data import Examples, take_batch
 from cifar_cnn.losses import cross_entropy
 from cifar_cnn.mesh import batch_sharded
 from cifar_cnn.optim import ema_update
@@ -131,6 +131,7 @@ def train_step(
 def train_chunk(
     state: TrainState,
     examples: Examples,
+    order: jax.Array,
     key: jax.Array,
     stop: jax.Array,
     *,
@@ -144,11 +145,12 @@ def train_chunk(
     """Runs steps until `stop`, or until a loss is not finite, in one compiled loop.
 
     The loop's length is an argument and not part of the program, so that one compilation serves
-    the whole run. All steps must lie in one epoch, whose order is drawn once, at the start.
+    the whole run. All steps must lie in one epoch.
 
     Args:
       state: donated by the caller.
       examples: the training part.
+      order: int32 [n], the rows of the training part in the order of this epoch.
       key: of the run.
       stop: int32 [], state.step to reach.
       step: `train_step` with its keyword arguments bound.
@@ -160,12 +162,11 @@ def train_chunk(
       The state, and float32 [longest] records of `train_step`'s scalars, NaN beyond the last
       step that ran.
     """
-    count = examples.indices.shape[0]
+    count = order.shape[0]
     exact = padded_size == batch_size and count % batch_size == 0
     start = state.step
     epoch = start // steps_per_epoch
     sharding = batch_sharded(mesh)
-    order = epoch_order(stream(key, "order", epoch), examples.indices)
 
     def goes_on(carry):
         state, _, finite = carry
