@@ -48,13 +48,12 @@ def test_any_number_of_devices_gives_the_same_losses():
     config = make_config({"model.plain.batch_norm": True, "optim.ema_decay": 0.9})
     one, state = losses(1, 20, config)
     assert one[-1] < one[0]
-    for devices in (2, 3):
-        many, other = losses(devices, 20, config)
-        np.testing.assert_allclose(many, one, rtol=1e-5)
-        for a, b in zip(
-            jax.tree.leaves(state.batch_stats), jax.tree.leaves(other.batch_stats), strict=True
-        ):
-            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+    many, other = losses(3, 20, config)
+    np.testing.assert_allclose(many, one, rtol=1e-5)
+    for a, b in zip(
+        jax.tree.leaves(state.batch_stats), jax.tree.leaves(other.batch_stats), strict=True
+    ):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
 
 
 @real_data("cifar10")
@@ -65,7 +64,7 @@ def test_the_pieces_of_the_speed_recipe_are_the_same_on_any_number_of_devices():
             "augment.flip.alternate": True,
             "model.name": "airbench",
             "model.precision": "bfloat16",
-            "model.airbench.widths": (16, 24),
+            "model.airbench.widths": (16,),
             "optim.name": "muon",
             "optim.learning_rate": 0.1,
             "optim.schedule": "linear",

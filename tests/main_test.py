@@ -146,12 +146,12 @@ def test_a_non_finite_loss_keeps_the_last_good_checkpoint(tmp_path):
 def test_a_relative_workdir_and_every_real_set_train(tmp_path, name):
     commands.run(
         *MAIN, *commands.TINY, "--workdir=run", f"--config.data.name={name}",
-        "--config.data.validation_size=40000", "--config.train.epochs=1",
+        "--config.data.validation_size=45000", "--config.train.epochs=1",
         "--config.train.log_every_steps=100", "--config.model.plain.stride=2", cwd=tmp_path,
     )  # fmt: skip
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert about["data"]["name"].startswith(name)
-    assert about["data"]["validation_examples"] == 40000
+    assert about["data"]["validation_examples"] == 45000
     assert len(about["data"]["class_names"]) == 10
     lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["validation_accuracy"] > 0.2
