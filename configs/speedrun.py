@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     c.optim.weight_decay = 3.8e-5
     # Frozen whole, and not the kernel alone: the first block then needs no gradient of its input.
     c.optim.lr_mults = (("whitening/.*", 0.0),)
-    c.train.epochs = 8
+    c.train.epochs = 9
     c.train.batch_size = 500
     c.train.micro_batch_size = 25
     c.train.image_sizes = ((0, 25), (4, 32))
