@@ -4,7 +4,8 @@ python -m cifar_cnn.main --config=configs/speedrun_95.py
 python scripts/evaluate.py --workdir=... --tta
 
 Published for PyTorch with test-time augmentation: 95.0 % in 10.4 s on an A100, mean of 200 runs
-(Jordan 2024, arXiv:2404.00498, which also averages weights by lookahead). Not measured here.
+(Jordan 2024, arXiv:2404.00498, which also averages weights by lookahead). The README has what one
+GPU gave.
 """
 
 from ml_collections import ConfigDict

@@ -3,8 +3,8 @@
 python -m cifar_cnn.main --config=configs/wide_resnet.py
 
 Published: 96.0 %, with learning rates in four steps instead of the cosine (Zagoruyko & Komodakis
-2016, arXiv:1605.07146). Not measured here. Cutout and mixup as in `resnet18.py`; a smaller one is
---config.model.wide_resnet.depth=16 --config.model.wide_resnet.widen_factor=4.
+2016, arXiv:1605.07146). Not measured here beyond five epochs. Cutout and mixup as in `resnet18.py`;
+a smaller one is --config.model.wide_resnet.depth=16 --config.model.wide_resnet.widen_factor=4.
 """
 
 from ml_collections import ConfigDict

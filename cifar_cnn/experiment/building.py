@@ -15,6 +15,7 @@ from cifar_cnn import data as data_lib
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn import steps
 from cifar_cnn.checks import UsageError
+from cifar_cnn.experiment.fitting import check_sizes
 from cifar_cnn.experiment.parts import (
     Config,
     image_size_at,
@@ -121,6 +122,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
         jax.eval_shape(init),
     )
+    check_sizes(config, facts, model, abstract_state)
     one_by_one = mesh_lib.platform_of(mesh) == "cpu"
     micro_batch_size = min(train["micro_batch_size"], train["batch_size"])
     longest = min(train["log_every_steps"], steps_per_epoch)
