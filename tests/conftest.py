@@ -6,6 +6,7 @@ Real sets are read in place from $TFDS_DATA_DIR; a test that needs one is skippe
 import fcntl
 import os
 import pathlib
+import signal
 
 import jax
 import pytest
@@ -17,6 +18,9 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.devices()  # All four, before code under test asks for fewer.
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TFDS_DATA_DIR = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
