@@ -5,8 +5,7 @@ python scripts/evaluate.py --workdir=... --tta
 
 Published for PyTorch with test-time augmentation: 96.0 %, mean of 200 runs of 40 epochs in 46 s on
 an A100, later 31 epochs (Jordan 2024, arXiv:2404.00498; this is the later network and schedule, but
-without the averaging of weights by lookahead, hence 40). The README has
-what one GPU gave.
+without the averaging of weights by lookahead, hence 40). The README has what one GPU gave.
 """
 
 from ml_collections import ConfigDict
