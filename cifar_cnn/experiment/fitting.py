@@ -15,7 +15,7 @@ from cifar_cnn.state import TrainState
 
 
 def check_sizes(config: Config, facts: Facts, model: nn.Module, state: TrainState) -> None:
-    """Traces the network for the shapes of every size that it is to be trained on.
+    """Traces the network for the shapes of every other size that it is to be trained on.
 
     Args:
       state: shapes and dtypes.
@@ -26,6 +26,8 @@ def check_sizes(config: Config, facts: Facts, model: nn.Module, state: TrainStat
     whole = jax.ShapeDtypeStruct((1, *facts.image_shape), jnp.uint8)
     for _, size in config["train"]["image_sizes"]:
         smaller = jax.eval_shape(functools.partial(augment_lib.shrink, size=size), whole)
+        if smaller.shape == whole.shape:
+            continue  # The state was made for them.
         images = jax.ShapeDtypeStruct(smaller.shape, jnp.float32)
         try:
             jax.eval_shape(
