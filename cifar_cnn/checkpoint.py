@@ -3,6 +3,7 @@
 WORKDIR/checkpoints/STEP holds one checkpoint: the state, and a note with the checksum of every
 array and the validation metrics. Orbax writes under a temporary name and renames, so a
 checkpoint is there whole or not at all; the checksums find what a disk or a copy spoils later.
+Where several processes train, all of them save and restore together, in a folder that they share.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from cifar_cnn import hosts
 from cifar_cnn.checks import MachineError, UsageError
 
 _METRIC = "validation_accuracy"
@@ -175,15 +177,20 @@ def restore_newest(
       MachineError: there are checkpoints, but none is intact; nothing was moved.
     """
     damaged = []
-    for step in reversed(steps(workdir)):
+    # As process 0 sees them: a network file system may show them later to others.
+    for step in reversed(hosts.from_first(steps(workdir))):
+        reason = f"checkpoint {_folder(workdir) / str(step)} is damaged for another process"
         try:
             state = restore(workdir, step, abstract_state)
         except MachineError as error:
+            state, reason = None, str(error)
+        if hosts.any_of(state is None):
             damaged.append(step)
-            say(f"{error}; falling back to the one before it")
+            say(f"{reason}; falling back to the one before it")
             continue
-        for broken in damaged:
-            _move_aside(workdir, broken)
+        with hosts.first_then_others():
+            for broken in damaged if hosts.is_first() else ():
+                _move_aside(workdir, broken)
         return state
     if damaged:
         raise MachineError(

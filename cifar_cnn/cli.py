@@ -11,7 +11,16 @@ from typing import Any
 
 from absl import logging
 
+from cifar_cnn import hosts
 from cifar_cnn.checks import MachineError, UsageError
+
+# Of a command that several processes run together, where their launcher does not say it.
+PROCESS_FLAGS = {
+    "coordinator_address": (str, "HOST:PORT of process 0; or $JAX_COORDINATOR_ADDRESS"),
+    "num_processes": (int, "how many processes run this command; or $JAX_NUM_PROCESSES"),
+    "process_id": (int, "which one this is, from 0; or $JAX_PROCESS_ID"),
+    "connect_seconds": (int, "how long to wait for the others (300); or $JAX_CONNECT_SECONDS"),
+}
 
 
 def run(command: Callable[[], None]) -> int:
@@ -43,6 +52,12 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpu_devices", type=int, help="devices that a CPU shows as")
 
 
+def add_process_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds --coordinator_address, --num_processes, --process_id and --connect_seconds."""
+    for name, (kind, text) in PROCESS_FLAGS.items():
+        parser.add_argument(f"--{name}", type=kind, help=text)
+
+
 def settings(flags: argparse.Namespace) -> dict[str, Any]:
     """The keys of a config's section `run` that were given as flags."""
     names = ("data_dir", "platform", "cpu_devices")
@@ -50,5 +65,5 @@ def settings(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fail(message: object, code: int) -> int:
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {hosts.label()}{' '.join(str(message).split())}", file=sys.stderr)
     return code

@@ -19,9 +19,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.files import publish, staging
+from cifar_cnn.mesh import place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,12 +257,12 @@ def channel_statistics(images: np.ndarray, indices: np.ndarray) -> tuple[list[fl
     return (mean / 255).tolist(), (deviation / 255).tolist()
 
 
-def to_device(arrays: Arrays, indices: np.ndarray, sharding: jax.sharding.Sharding) -> Examples:
+def to_device(arrays: Arrays, indices: np.ndarray, sharding: NamedSharding) -> Examples:
     """Places a part of a split on every device of `sharding` (replicated)."""
     return Examples(
-        images=jax.device_put(np.asarray(arrays.images), sharding),
-        labels=jax.device_put(np.asarray(arrays.labels, np.int32), sharding),
-        indices=jax.device_put(np.asarray(indices, np.int32), sharding),
+        images=place(np.asarray(arrays.images), sharding),
+        labels=place(np.asarray(arrays.labels, np.int32), sharding),
+        indices=place(np.asarray(indices, np.int32), sharding),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cifar_cnn import experiment, files
+from cifar_cnn import experiment, files, hosts
 from cifar_cnn.checks import check_choice
 from cifar_cnn.report import classification, confusion, predictions
 from cifar_cnn.report.results import evaluation_folder
@@ -21,7 +21,8 @@ def evaluate_run(
     rows: str,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Evaluates one checkpoint on every example of a split, each exactly once.
+    """Evaluates one checkpoint on every example of a split, each exactly once, in one process or
+    several.
 
     Prints the report and writes metrics.json, confusion_matrix.png, confusion_matrix.csv and
     predictions.csv to WORKDIR/eval/SPLIT-STEP (SPLIT-STEP-tta with test-time augmentation).
@@ -43,7 +44,7 @@ def evaluate_run(
     """
     check_choice("--split", split, ("test", "train", "validation"))
     check_choice("--rows", rows, ("predicted", "true"))
-    trained = experiment.open_trained(workdir, which, settings=settings, tta=tta)
+    trained = experiment.open_trained(workdir, which, settings=settings, tta=tta, alone=False)
     facts, step = trained.facts, trained.step
     examples = trained.examples(split)
     sums, logits = trained.run.evaluate(trained.variables, examples)
@@ -62,6 +63,8 @@ def evaluate_run(
         "class_names": list(facts.class_names),
         **report,
     }
+    if not hosts.is_first():
+        return metrics
     predicted = logits.argmax(axis=-1)
     matrix = confusion.confusion_matrix(labels, predicted, len(facts.class_names))
     folder = evaluation_folder(workdir, split, step, tta=tta)

@@ -1,7 +1,8 @@
 """Trains an image classifier: python -m cifar_cnn.main --config=configs/dropout.py
 
 Any key of the config can be set on the command line, as in --config.train.epochs=3. The same
-command on the same --workdir resumes a run that was interrupted.
+command on the same --workdir resumes a run that was interrupted. On many hosts every process runs
+this command; see cifar_cnn/hosts.py.
 """
 
 import pathlib
@@ -9,7 +10,7 @@ import sys
 
 from absl import app, flags
 
-from cifar_cnn import __version__, cli
+from cifar_cnn import __version__, cli, hosts
 from cifar_cnn.checks import UsageError
 from cifar_cnn.flags import config_name, define_config, parse
 from configs import default
@@ -18,6 +19,10 @@ _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run directory; by default runs/NAME for configs/NAME.py."
 )
+_PROCESS = {
+    name: (flags.DEFINE_integer if kind is int else flags.DEFINE_string)(name, None, text)
+    for name, (kind, text) in cli.PROCESS_FLAGS.items()
+}
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +34,8 @@ def main(argv: list[str]) -> int:
 def _train() -> None:
     if _CONFIG.value is None:
         raise UsageError("no config given: try --config=configs/quickstart.py")
+    hosts.set_flags({name: flag.value for name, flag in _PROCESS.items()})
+    hosts.quiet_others()
     name = config_name()
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
     print(f"cifar_cnn {__version__}, config {name}")

@@ -16,6 +16,7 @@ PLATFORMS = ("auto", "cpu", "cuda", "rocm", "tpu")
 _XLA_FLAGS = {
     "xla_gpu_deterministic_ops": "true",
     "xla_cpu_collective_call_terminate_timeout_seconds": "1200",
+    "xla_cpu_collective_timeout_seconds": "1200",  # The same between processes.
 }
 # More devices than this split a batch of 128 into pieces too small to pay for themselves.
 _MOST_CPU_DEVICES = 8
@@ -64,13 +65,15 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
             f"extra (pip install '.[cuda]' or '.[tpu]') or use --config.run.platform=auto "
             f"({str(error).splitlines()[0]})"
         ) from error
-    if devices[0].platform == "cpu" and jax.process_count() == 1:
-        if len(devices) < wanted:
+    if devices[0].platform == "cpu":
+        own = len(devices) // jax.process_count()
+        if own < wanted:
             raise MachineError(
-                f"run.cpu_devices is {wanted}, but JAX already runs with {len(devices)} in this "
+                f"run.cpu_devices is {wanted}, but JAX already runs with {own} in this "
                 "process: start a new process"
             )
-        devices = devices[:wanted]
+        if jax.process_count() == 1:
+            devices = devices[:wanted]
     return make_mesh(devices)
 
 
@@ -85,9 +88,11 @@ def platform_of(mesh: Mesh) -> str:
 
 
 def describe(mesh: Mesh) -> str:
-    """What the mesh consists of, for people: '2 cpu devices'."""
+    """What the mesh consists of, for people: '2 cpu devices', '4 cpu devices of 2 processes'."""
     kind = "cpu" if platform_of(mesh) == "cpu" else mesh.devices.flat[0].device_kind
-    return f"{mesh.size} {kind} device{'s' if mesh.size > 1 else ''}"
+    processes = len({device.process_index for device in mesh.devices.flat})
+    among = f" of {processes} processes" if processes > 1 else ""
+    return f"{mesh.size} {kind} device{'s' if mesh.size > 1 else ''}{among}"
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -98,6 +103,16 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharded(mesh: Mesh) -> NamedSharding:
     """The leading axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Puts a whole array on every device of `sharding` (replicated).
+
+    Each process feeds its own devices, from a copy that is the same in all of them.
+    """
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_process_local_data(sharding, array)
 
 
 def padded_size(batch_size: int, mesh: Mesh, piece: int = 1) -> int:

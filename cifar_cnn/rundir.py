@@ -4,13 +4,15 @@ config.json is the complete config; run.json the data (name, version, class name
 division), the versions of the libraries, the commit and the devices that the run started on.
 """
 
+import contextlib
 import json
 import pathlib
 import subprocess
 import tempfile
+import uuid
 from typing import Any
 
-from cifar_cnn import files
+from cifar_cnn import files, hosts
 from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.versions import versions
 
@@ -89,6 +91,25 @@ def check_writable(workdir: pathlib.Path) -> None:
         raise MachineError(
             f"cannot write to --workdir {workdir}: {error.strerror}; choose another directory"
         ) from error
+
+
+def check_shared(workdir: pathlib.Path) -> None:
+    """Raises MachineError in a process that does not see what process 0 writes to the directory;
+    the others end too."""
+    # A name that no network file system can remember as missing.
+    mark = workdir / hosts.from_first(f".shared-{uuid.uuid4().hex}")
+    try:
+        with hosts.first_then_others():
+            if hosts.is_first() and hosts.find().count > 1:
+                mark.touch()
+            elif not hosts.is_first() and not mark.exists():
+                raise MachineError(
+                    f"--workdir {workdir.absolute()} is not the folder that process 0 writes to: "
+                    "name one on a file system that all hosts share"
+                )
+    finally:
+        with contextlib.suppress(OSError):
+            mark.unlink()
 
 
 def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cifar_cnn import checkpoint, experiment, files, mesh, rundir
+from cifar_cnn import checkpoint, experiment, files, hosts, mesh, rundir
 from cifar_cnn.checks import MachineError
 from cifar_cnn.progress import Progress
 from cifar_cnn.record import Scalars
@@ -22,7 +22,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     """Trains the network of `config`, or resumes the run that `workdir` holds.
 
     Writes config.json, run.json, model.txt, metrics.jsonl (the same bytes however often the run
-    was interrupted), timing.jsonl and checkpoints/.
+    was interrupted), timing.jsonl and checkpoints/. Of several processes the first writes them,
+    but all of them save.
 
     Args:
       config: complete nested config that `experiment.check` accepts.
@@ -39,6 +40,8 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     rundir.check_same(workdir, config)
     rundir.check_writable(workdir)
     devices = experiment.start_devices(config)
+    hosts.check_agree("this process has another config", {**config, "run": None})
+    rundir.check_shared(workdir)
     print(f"{mesh.describe(devices)}, run directory {workdir}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
     run = experiment.build(config, facts, devices)
@@ -48,9 +51,11 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
             f"{config['train']['micro_batch_size']} keeps {run.busy_devices} of {devices.size} "
             "devices busy; a smaller train.micro_batch_size would keep more"
         )
-    rundir.open_run(workdir, config, dataclasses.asdict(facts), mesh.describe(devices))
     summary = format_summary(summarize(run.model, facts.image_shape), facts.name)
-    files.write_text(workdir / "model.txt", summary + "\n")
+    with hosts.first_then_others():
+        if hosts.is_first():
+            rundir.open_run(workdir, config, dataclasses.asdict(facts), mesh.describe(devices))
+            files.write_text(workdir / "model.txt", summary + "\n")
     print(summary)
 
     state = checkpoint.restore_newest(workdir, run.abstract_state)

@@ -8,7 +8,7 @@ import argparse
 import pathlib
 import sys
 
-from cifar_cnn import cli
+from cifar_cnn import cli, hosts
 
 
 def main() -> None:
@@ -29,7 +29,10 @@ def main() -> None:
     )
     parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
     cli.add_device_flags(parser)
+    cli.add_process_flags(parser)
     flags = parser.parse_args()
+    hosts.set_flags({name: getattr(flags, name) for name in cli.PROCESS_FLAGS})
+    hosts.quiet_others()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
     from cifar_cnn.evaluate import evaluate_run
 

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 # The floor of every module of the package; files of one folder may import one another.
 FLOORS = {
     0: {"checks", "versions"},
-    1: {"files", "images", "layers", "mesh", "rng"},
+    1: {"files", "hosts", "images", "layers", "mesh", "rng"},
     2: {
         "augment", "checkpoint", "cli", "data", "datasets", "filters", "losses", "metrics",
         "models", "optim", "progress", "record", "rundir", "state",
@@ -17,8 +17,8 @@ FLOORS = {
     3: {"report", "steps"},
     4: {"experiment"},
     5: {
-        "compare", "describe", "evaluate", "explain", "explore", "filtering", "flags", "predict",
-        "seeds", "shift", "train",
+        "compare", "describe", "evaluate", "explain", "explore", "filtering", "flags", "launch",
+        "predict", "seeds", "shift", "train",
     },
     6: {"benchmark", "main"},
 }  # fmt: skip

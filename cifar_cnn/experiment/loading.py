@@ -5,22 +5,28 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from cifar_cnn import data as data_lib
-from cifar_cnn import datasets
+from cifar_cnn import datasets, hosts
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn.checks import UsageError, check_choice
 from cifar_cnn.experiment.parts import Config, picture_folder, picture_shape
 
 
 def start_devices(config: Config) -> Mesh:
-    """Starts the backend as the section `run` says; see `mesh.start`."""
+    """Starts the backend as the section `run` says, together with the other processes of the job.
+
+    See `mesh.start` and `hosts.connect`.
+    """
     run = config["run"]
     programs = cache_dir(config) / "programs"
-    return mesh_lib.start(run["platform"], run["cpu_devices"], str(programs))
+    hosts.connect()
+    mesh = mesh_lib.start(run["platform"], run["cpu_devices"], str(programs))
+    hosts.meet(mesh)
+    hosts.quiet_others()
+    return mesh
 
 
 def cache_dir(config: Config) -> pathlib.Path:
@@ -74,15 +80,17 @@ def load_training(
     Raises:
       UsageError: data not there, unknown, or too few for the config.
     """
-    builder = make_builder(config, say)
-    arrays = data_lib.load_arrays(builder, "train", cache_dir(config), say)
-    own = None
-    if _has_own_validation(builder):
+    with hosts.first_then_others():  # Where they share a cache, one decodes.
+        builder = make_builder(config, say)
+        arrays = data_lib.load_arrays(builder, "train", cache_dir(config), say)
+        own = None
+        if _has_own_validation(builder):
+            own = data_lib.load_arrays(builder, "validation", cache_dir(config), say)
+    if own is not None:
         say(
             f"the validation part is a folder of its own in {builder.data_path}: nothing is held "
             "out of train/, and data.validation_size is not read"
         )
-        own = data_lib.load_arrays(builder, "validation", cache_dir(config), say)
     train_rows, held_out = _divide(config, arrays, own is not None)
     if config["train"]["batch_size"] > len(train_rows):
         raise UsageError(
@@ -100,11 +108,12 @@ def load_training(
         train_examples=len(train_rows),
         validation_examples=len(held_out if own is None else own.labels),
     )
+    hosts.check_agree("this process reads other data", [facts.name, facts.fingerprint])
     sharding = mesh_lib.replicated(mesh)
     train = data_lib.to_device(arrays, train_rows, sharding)
     if own is not None:
         return facts, train, data_lib.to_device(own, np.arange(len(own.labels)), sharding)
-    held_out = jax.device_put(held_out, sharding)
+    held_out = mesh_lib.place(held_out, sharding)
     return facts, train, train.replace(indices=held_out) if len(held_out) else None
 
 
@@ -124,18 +133,21 @@ def load_evaluation(
     check_choice("split", split, ("test", "train", "validation"))
     if split == "validation" and not facts.validation_examples:
         raise UsageError("this run held out no validation part (data.validation_size is 0)")
-    builder = make_builder(config, say)
-    _check_has(builder, split)
-    if data_lib.fingerprint(builder) != facts.fingerprint:
-        _tell_changed(builder, facts, split, say)
-    source = source_split(builder, split)
-    arrays = data_lib.load_arrays(builder, source, cache_dir(config), say)
+    with hosts.first_then_others():
+        builder = make_builder(config, say)
+        _check_has(builder, split)
+        if data_lib.fingerprint(builder) != facts.fingerprint:
+            _tell_changed(builder, facts, split, say)
+        source = source_split(builder, split)
+        arrays = data_lib.load_arrays(builder, source, cache_dir(config), say)
     if arrays.class_names != facts.class_names or arrays.images.shape[1:] != facts.image_shape:
         raise UsageError(
             f"{builder.data_path} has images {arrays.images.shape[1:]} of "
             f"{len(arrays.class_names)} classes, but the run was trained on {facts.image_shape} of "
             f"{len(facts.class_names)} classes: give the run's own data with --data_dir"
         )
+    seen = [facts.name, data_lib.fingerprint(builder, source)]
+    hosts.check_agree("this process reads other data", seen)
     rows = np.arange(len(arrays.labels))
     if source == "train":
         parts = _divide(config, arrays, _has_own_validation(builder))

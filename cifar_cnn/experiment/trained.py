@@ -5,9 +5,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cifar_cnn import checkpoint, rundir
+from cifar_cnn import checkpoint, hosts, rundir
 from cifar_cnn import mesh as mesh_lib
-from cifar_cnn.checks import MachineError
+from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.data import Examples, Facts
 from cifar_cnn.experiment.building import Experiment, build
 from cifar_cnn.experiment.loading import load_evaluation, start_devices
@@ -46,6 +46,7 @@ def open_trained(
     *,
     settings: Mapping[str, Any] | None = None,
     tta: bool = False,
+    alone: bool = True,
     say: Callable[[str], None] = print,
 ) -> Trained:
     """Opens a checkpoint of a run; starts the devices.
@@ -55,17 +56,26 @@ def open_trained(
       which: 'best', 'latest' or a step.
       settings: keys of the section `run` that differ on this machine, such as data_dir.
       tta: see `build`.
+      alone: whether the caller works in a single process only.
       say: told in one line which devices, run and checkpoint these are.
 
     Raises:
-      UsageError: not a run directory, no such checkpoint, a run of another version.
+      UsageError: not a run directory, no such checkpoint, a run of another version; several
+        processes where one is wanted.
       MachineError: a damaged checkpoint (the others are named), no device.
     """
+    here = hosts.find()
+    if alone and here.count > 1:
+        raise UsageError(
+            f"this command runs in one process, but {here.how} says that there are {here.count}: "
+            "start it once, without that"
+        )
     config = rundir.read(workdir, "config.json")
     config["run"].update(settings or {})
     facts = Facts.from_json(rundir.read(workdir, "run.json")["data"])
     step = checkpoint.choose(workdir, which)
     mesh = start_devices(config)
+    step = hosts.from_first(step)
     say(f"{mesh_lib.describe(mesh)}, {workdir}, checkpoint of step {step}, trained on {facts.name}")
     run = build(config, facts, mesh, tta=tta)
     try:

@@ -1,0 +1,155 @@
+"""Runs a command in several processes on this machine, as a cluster would on many."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from cifar_cnn import hosts
+from cifar_cnn.checks import UsageError, check_int
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# Seconds. When one process has failed, the others are left to end by themselves for so long; then
+# they are asked to, and at last they are killed.
+GRACE = 30.0
+_AFTER_TERM = 15.0
+_PR_SET_PDEATHSIG = 1  # Of prctl(2).
+
+
+def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: float = GRACE) -> int:
+    """Runs `python -m cifar_cnn.main ARGUMENTS` in several processes, and waits for all.
+
+    Their output is passed on with '[N] ' before each line. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and
+    SIGUSR2 are passed on to all. None of them outlives this process, not even where that is
+    killed -9 (on Linux).
+
+    Args:
+      processes: how many.
+      devices: CPU devices of each; 0 for an equal share of the cores.
+      arguments: flags of cifar_cnn.main; or a script such as scripts/evaluate.py and its flags.
+      grace: seconds that the others have to end by themselves when one has failed.
+
+    Returns:
+      0, or the exit code of the process that failed first; 128 + N for one that signal N ended.
+
+    Raises:
+      UsageError: numbers out of range, nothing to run.
+    """
+    check_int("--processes", processes, minimum=1, maximum=1024)
+    check_int("--devices", devices, minimum=0, maximum=1024)
+    if not arguments:
+        raise UsageError("nothing to run: write -- and the flags of cifar_cnn.main after it")
+    devices = devices or max(1, len(os.sched_getaffinity(0)) // processes)
+    command = _command(arguments, devices)
+    address = f"127.0.0.1:{_free_port()}"
+    children: list[subprocess.Popen] = []
+    received: list[int] = []
+
+    def forward(number: int, frame: object) -> None:
+        received.append(number)
+        for child in children:
+            _send(child, number)
+
+    old = {number: signal.signal(number, forward) for number in _FORWARDED}
+    readers = []
+    try:
+        for process in range(processes):
+            values = (address, processes, process)
+            names = ("coordinator_address", "num_processes", "process_id")
+            told = {hosts.VARIABLES[k]: str(v) for k, v in zip(names, values, strict=True)}
+            child = subprocess.Popen(
+                command,
+                env={**os.environ, **told},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # Out of reach of the terminal's own signals, which would come twice otherwise.
+                start_new_session=True,
+                preexec_fn=_die_with_parent(os.getpid()),
+            )
+            children.append(child)
+            for source, target in ((child.stdout, sys.stdout), (child.stderr, sys.stderr)):
+                reader = threading.Thread(target=_pass_on, args=(process, source, target))
+                reader.start()
+                readers.append(reader)
+        for number in received:  # Those that came while some were not there yet.
+            forward(number, None)
+        return _wait(children, grace)
+    finally:
+        for child in children:
+            _send(child, signal.SIGKILL)
+            child.wait()
+        for reader in readers:
+            reader.join(5)
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _command(arguments: Sequence[str], devices: int) -> list[str]:
+    if not arguments[0].startswith("-"):
+        if not arguments[0].endswith(".py"):
+            raise UsageError(f"{arguments[0]!r} is neither a flag of cifar_cnn.main nor a script")
+        return [sys.executable, *arguments, "--platform=cpu", f"--cpu_devices={devices}"]
+    flags = ["--config.run.platform=cpu", f"--config.run.cpu_devices={devices}"]
+    return [sys.executable, "-m", "cifar_cnn.main", *arguments, *flags]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _die_with_parent(parent: int):
+    """What a child does first: it asks Linux to be killed when this process ends."""
+    # Loaded here, because a child of a process with threads must not do much.
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+    def ask() -> None:
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # It has ended before.
+                os._exit(1)
+
+    return ask
+
+
+def _send(child: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(number)
+
+
+def _pass_on(process: int, source, target) -> None:
+    """Copies lines with the number of their process before them."""
+    for line in source:
+        text = line.decode(errors="backslashreplace").rstrip("\n")
+        target.write(f"[{process}] {text}\n")
+        target.flush()
+
+
+def _wait(children: Sequence[subprocess.Popen], grace: float) -> int:
+    """Waits until all have ended; returns the first exit code that is not 0."""
+    first, since, asked = 0, 0.0, False
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [code for code in codes if code]
+        if failed and not first:
+            first, since = failed[0], time.monotonic()
+        if None not in codes:
+            return first if first >= 0 else 128 - first
+        waited = time.monotonic() - since
+        if first and waited > grace + _AFTER_TERM:
+            number = signal.SIGKILL
+        elif first and waited > grace and not asked:
+            number, asked = signal.SIGTERM, True
+        else:
+            time.sleep(0.05)
+            continue
+        for child in children:
+            _send(child, number)
