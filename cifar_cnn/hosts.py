@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, leaves
 
 # JAX itself is imported where it is used: mistakes in the environment are told before it is loaded.
 if TYPE_CHECKING:
@@ -209,7 +209,10 @@ def connect() -> None:
                 f"({error}): set JAX_COORDINATOR_ADDRESS=HOST:PORT"
             ) from error
     except RuntimeError as error:
-        raise MachineError(f"cannot start the processes together: {error}") from error
+        raise MachineError(
+            f"process 0 cannot serve the others at {here.coordinator or 'its port'} ({error}): "
+            "choose another port with JAX_COORDINATOR_ADDRESS=HOST:PORT"
+        ) from error
     finally:
         give_up.cancel()
 
@@ -274,14 +277,25 @@ def from_first(value: Any) -> Any:
     return json.loads(multihost_utils.broadcast_one_to_all(text).tobytes())
 
 
-def check_agree(what: str, value: Any) -> None:
-    """Raises MachineError in the processes whose `value`, which JSON can hold, is not process 0's.
+def check_agree(what: str, values: Mapping[str, Any]) -> None:
+    """Raises MachineError in a process whose values are not process 0's, with the differing keys.
 
     The others end without a word, with the same exit code.
+
+    Args:
+      what: opens the message.
+      values: nested dictionaries of what JSON can hold.
     """
-    own = json.loads(json.dumps(value))
-    theirs = from_first(value)
-    _settle(int(own != theirs), f"{what}: {theirs!r} in process 0, {own!r} here")
+    if find().count == 1:
+        return
+    own = json.loads(json.dumps(dict(leaves(values))))
+    theirs = from_first(own)
+    differing = [
+        f"{key}: {theirs.get(key)!r} there, {own.get(key)!r} here"
+        for key in sorted(own.keys() | theirs.keys())
+        if own.get(key) != theirs.get(key)
+    ]
+    _settle(int(bool(differing)), f"{what} than process 0 ({'; '.join(differing)})")
 
 
 @contextlib.contextmanager
@@ -306,12 +320,15 @@ def first_then_others() -> Iterator[None]:
 
 
 def _settle(code: int, message: str = "") -> None:
-    """Ends every process if `code` is not 0 in one of them."""
-    worst = max(_gather(code))
+    """Ends every process if `code` is not 0 in one of them; that one says why."""
+    codes = _gather(code)
     if code:
         raise MachineError(message)
-    if worst:
-        raise SystemExit(worst)
+    if any(codes):
+        if is_first():
+            failed = next(number for number, code in enumerate(codes) if code)
+            print(f"error: process {failed} failed and says why itself", file=sys.stderr)
+        raise SystemExit(max(codes))
 
 
 def _gather(value: int) -> list[int]:

@@ -40,7 +40,7 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     rundir.check_same(workdir, config)
     rundir.check_writable(workdir)
     devices = experiment.start_devices(config)
-    hosts.check_agree("this process has another config", {**config, "run": None})
+    hosts.check_agree("this process has another config", {**config, rundir.FREE_SECTION: {}})
     rundir.check_shared(workdir)
     print(f"{mesh.describe(devices)}, run directory {workdir}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)

@@ -108,7 +108,7 @@ def load_training(
         train_examples=len(train_rows),
         validation_examples=len(held_out if own is None else own.labels),
     )
-    hosts.check_agree("this process reads other data", [facts.name, facts.fingerprint])
+    _check_same_data(builder, *(("train", "validation") if own is not None else ("train",)))
     sharding = mesh_lib.replicated(mesh)
     train = data_lib.to_device(arrays, train_rows, sharding)
     if own is not None:
@@ -146,8 +146,7 @@ def load_evaluation(
             f"{len(arrays.class_names)} classes, but the run was trained on {facts.image_shape} of "
             f"{len(facts.class_names)} classes: give the run's own data with --data_dir"
         )
-    seen = [facts.name, data_lib.fingerprint(builder, source)]
-    hosts.check_agree("this process reads other data", seen)
+    _check_same_data(builder, source)
     rows = np.arange(len(arrays.labels))
     if source == "train":
         parts = _divide(config, arrays, _has_own_validation(builder))
@@ -159,6 +158,13 @@ def source_split(builder: Any, split: str) -> str:
     """The split of the data that 'test', 'validation' or 'train' of a run is taken from."""
     own = split == "validation" and _has_own_validation(builder)
     return split if split == "test" or own else "train"
+
+
+def _check_same_data(builder: Any, *splits: str) -> None:
+    """Raises MachineError in a process that reads another copy of the data than process 0."""
+    fingerprint = data_lib.fingerprint(builder, *splits)
+    seen = {"name": builder.info.full_name, "fingerprint": fingerprint}
+    hosts.check_agree("this process reads other data", seen)
 
 
 def _is_folder(builder: Any) -> bool:
