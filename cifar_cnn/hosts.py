@@ -76,27 +76,23 @@ def find() -> Hosts:
     Raises:
       UsageError: it is set by halves, or to something impossible; names the variable.
     """
-    given = {name: os.environ.get(VARIABLES[name], "") for name in ("num_processes", "process_id")}
-    coordinator = os.environ.get(VARIABLES["coordinator_address"]) or None
-    values = {VARIABLES[name]: value for name, value in given.items()}
+    coordinator = os.environ.get("JAX_COORDINATOR_ADDRESS") or None
+    values = {name: os.environ.get(name, "") for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")}
     how = "JAX_NUM_PROCESSES"
-    if not (coordinator and all(given.values())):
-        launched = _launched()
-        if launched is None and not coordinator and not any(given.values()):
-            return Hosts()
-        if launched is not None:
-            how, own = launched
-            variables = list(own)
-            values = {
-                VARIABLES[name] if given[name] else variable: given[name] or own[variable]
-                for name, variable in zip(given, variables, strict=True)
-            }
+    launched = None if coordinator and all(values.values()) else _launched()
+    if launched is not None:
+        # What is given by hand wins.
+        how, found = launched
+        pairs = zip(values.items(), found.items(), strict=True)
+        values = dict(given if given[1] else detected for given, detected in pairs)
+    elif not coordinator and not any(values.values()):
+        return Hosts()
     (count_name, count), (number_name, number) = values.items()
     if count == "1":
         return Hosts()
     missing = [name for name, value in values.items() if not value]
     if not coordinator and how == "JAX_NUM_PROCESSES":
-        missing.insert(0, VARIABLES["coordinator_address"])
+        missing.insert(0, "JAX_COORDINATOR_ADDRESS")
     if missing:
         raise UsageError(
             f"this is to be one of several processes, but {missing[0]} is not set: set "
@@ -121,16 +117,15 @@ def _launched() -> tuple[str, dict[str, str]] | None:
         found = {variable: os.environ.get(variable, "") for variable in variables}
         if any(found.values()) and found[variables[0]] not in ("", "1"):
             return name, found
-    # Of a slice of a TPU pod, as GKE sets them.
-    workers = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
-    slices = os.environ.get("MEGASCALE_NUM_SLICES") or "1"
-    if len(workers) == 1 and slices == "1":
+    # Slices of a TPU pod, as GKE sets them, each of as many workers.
+    workers = len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))
+    slices = int(os.environ.get("MEGASCALE_NUM_SLICES") or 1)
+    if workers * slices == 1:
         return None
     number = os.environ.get("TPU_WORKER_ID", "")
-    if number.isdecimal() and slices.isdecimal():
-        number = str(int(os.environ.get("MEGASCALE_SLICE_ID") or 0) * len(workers) + int(number))
-        slices = str(int(slices) * len(workers))
-    return "Cloud TPU", {"TPU_WORKER_HOSTNAMES": slices, "TPU_WORKER_ID": number}
+    if number.isdecimal():
+        number = str(int(os.environ.get("MEGASCALE_SLICE_ID") or 0) * workers + int(number))
+    return "Cloud TPU", {"TPU_WORKER_HOSTNAMES": str(workers * slices), "TPU_WORKER_ID": number}
 
 
 def _is_address(text: str) -> bool:

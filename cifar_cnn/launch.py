@@ -16,9 +16,8 @@ from cifar_cnn.checks import UsageError, check_int
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # Seconds. When one process has failed, the others are left to end by themselves for so long; then
-# they are asked to, and at last they are killed.
+# they are asked to, and after as long again they are killed.
 GRACE = 30.0
-_AFTER_TERM = 15.0
 _PR_SET_PDEATHSIG = 1  # Of prctl(2).
 
 
@@ -51,12 +50,10 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
     children: list[subprocess.Popen] = []
     received: list[int] = []
 
-    def forward(number: int, frame: object) -> None:
-        received.append(number)
-        for child in children:
-            _send(child, number)
+    def note(number: int, frame: object) -> None:
+        received.append(number)  # Passed on below, when all are there.
 
-    old = {number: signal.signal(number, forward) for number in _FORWARDED}
+    old = {number: signal.signal(number, note) for number in _FORWARDED}
     readers = []
     try:
         for process in range(processes):
@@ -78,9 +75,7 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
                 reader = threading.Thread(target=_pass_on, args=(process, source, target))
                 reader.start()
                 readers.append(reader)
-        for number in received:  # Those that came while some were not there yet.
-            forward(number, None)
-        return _wait(children, grace)
+        return _wait(children, received, grace)
     finally:
         for child in children:
             _send(child, signal.SIGKILL)
@@ -133,10 +128,14 @@ def _pass_on(process: int, source, target) -> None:
         target.flush()
 
 
-def _wait(children: Sequence[subprocess.Popen], grace: float) -> int:
-    """Waits until all have ended; returns the first exit code that is not 0."""
+def _wait(children: Sequence[subprocess.Popen], received: list[int], grace: float) -> int:
+    """Passes signals on until all have ended; returns the first exit code that is not 0."""
     first, since, asked = 0, 0.0, False
     while True:
+        while received:
+            number = received.pop(0)
+            for child in children:
+                _send(child, number)
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code]
         if failed and not first:
@@ -144,7 +143,7 @@ def _wait(children: Sequence[subprocess.Popen], grace: float) -> int:
         if None not in codes:
             return first if first >= 0 else 128 - first
         waited = time.monotonic() - since
-        if first and waited > grace + _AFTER_TERM:
+        if first and waited > 2 * grace:
             number = signal.SIGKILL
         elif first and waited > grace and not asked:
             number, asked = signal.SIGTERM, True

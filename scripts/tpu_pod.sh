@@ -14,8 +14,7 @@ fi
 name=$1 zone=$2
 shift 2
 
-# Every host asks the metadata server which of them it is: JAX would ask the same, but only after it
-# has said the first lines.
+# Every host asks the metadata server which of them it is. JAX would ask the same, but later.
 # shellcheck disable=SC2016  # Expanded on the hosts.
 remote='
 set -eu
