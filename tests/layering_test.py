@@ -18,7 +18,7 @@ FLOORS = {
     4: {"experiment"},
     5: {
         "compare", "describe", "evaluate", "explain", "explore", "filtering", "flags", "launch",
-        "predict", "seeds", "shift", "train",
+        "predict", "scaling", "seeds", "shift", "train",
     },
     6: {"benchmark", "main"},
 }  # fmt: skip
