@@ -5,7 +5,6 @@ Several processes are real ones here, which exchange their gradients with Gloo.
 
 import fcntl
 import json
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -23,8 +22,8 @@ pytestmark = real_data("cifar10")
 # Of real images; 1,001 do not divide by anything.
 SIZES = {"train": 2000, "val": 300, "test": 1001}
 EPOCHS, STEPS = 2, 20  # Steps an epoch.
-# With what is drawn and what is averaged over a batch. SGD, because Adam divides by gradients near 0,
-# and so makes much of the rounding that comes with another order of sums.
+# With what is drawn and what is averaged over a batch. SGD, because Adam divides by gradients near
+# 0, and so makes much of the rounding that comes with another order of sums.
 FLAGS = (
     *commands.TINY, f"--config.train.epochs={EPOCHS}",
     "--config.train.log_every_steps=10", "--config.optim.name=sgd",
@@ -151,14 +150,17 @@ def test_two_hosts_with_addresses_of_their_own_go_on_with_a_run_of_one(runs, tmp
     check_same_training(tmp_path / "run", runs / "one")
 
 
-def test_processes_that_do_not_belong_together_end_with_one_line(tmp_path):
-    # Each with a --workdir of its own, as on hosts that share no disk.
-    port = 20000 + pathlib.Path(tmp_path).stat().st_ino % 10000
-    some = (f"--coordinator_address=127.0.0.1:{port}", "--num_processes=2", "--connect_seconds=120")
+def test_slurm_tasks_that_share_no_disk_end_with_one_line(tmp_path):
+    # What srun sets for two tasks on this machine; each has a --workdir of its own.
+    job = {
+        "SLURM_JOB_ID": str(tmp_path.stat().st_ino), "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2",
+    }  # fmt: skip
     two = [
         commands.start(
-            "-m", "cifar_cnn.main", *commands.TINY, *some, f"--process_id={number}",
-            "--config.run.cpu_devices=1", f"--workdir={tmp_path}/{number}",
+            "-m", "cifar_cnn.main", *commands.TINY, "--config.run.cpu_devices=1",
+            f"--workdir={tmp_path}/{number}",
+            env={**job, "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)},
         )
         for number in range(2)
     ]  # fmt: skip
