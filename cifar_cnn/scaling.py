@@ -113,8 +113,8 @@ def count_exchange(config: Mapping[str, Any], devices: int = 2) -> Exchange:
         indices=described(examples, dtype=jnp.int32),
     )
     last = np.int32(run.total_steps)  # Where images have their full size.
-    whole = jax.jit(lambda state, part: run.train_chunk(state, part, last))
-    text = whole.lower(run.abstract_state, part).compile().as_text()
+    whole = jax.jit(lambda state, part, order: run.train_chunk(state, part, order, last))
+    text = whole.lower(run.abstract_state, part, part.indices).compile().as_text()
     found = list(collectives_in_loop(text))
     rows = summarize(run.model, shape)
     sizes = jax.tree.leaves(jax.eval_shape(run.init).params)
