@@ -1,18 +1,20 @@
-"""Checkpoints of the whole training state: written by Orbax in the background, verified when read.
+"""Checkpoints of the whole training state: written by Orbax, verified when read.
 
 WORKDIR/checkpoints/STEP holds one checkpoint: the state, and a note with the checksum of every
-array and the validation metrics. Orbax writes under a temporary name and renames, so a
-checkpoint is there whole or not at all; the checksums find what a disk or a copy spoils later.
-Where several processes train, all of them save and restore together, in a folder that they share.
+array, the validation metrics, and the records of steps that no line of metrics.jsonl covers yet.
+Orbax writes under a temporary name and renames, so a checkpoint is there whole or not at all; the
+checksums find what a disk or a copy spoils later. Where several processes train, all of them save
+and restore together, in a folder that they share.
 """
 
 import contextlib
+import dataclasses
 import gc
 import json
 import pathlib
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,24 +27,48 @@ from cifar_cnn.checks import MachineError, UsageError
 
 _METRIC = "validation_accuracy"
 
+# Lists of floats, one a step, by the name of what was recorded.
+Records = Mapping[str, Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _LatestDue:
+    """Orbax's policy that keeps the `n` newest of those that are due: what a run leaves does not
+    depend on where it was interrupted."""
+
+    n: int
+    is_due: Callable[[int], bool]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        due = [info.step for info in checkpoints if self.is_due(info.step)]
+        return [info.step in due[-self.n :] for info in checkpoints]
+
 
 @contextlib.contextmanager
 def saving(
-    workdir: pathlib.Path, *, keep_latest: int, keep_best: int
-) -> Iterator[Callable[[Any, dict[str, float] | None], None]]:
-    """Opens the checkpoints of a run for writing; waits at the end until all are on disk.
+    workdir: pathlib.Path,
+    *,
+    keep_latest: int,
+    keep_best: int,
+    is_due: Callable[[int], bool] = lambda step: True,
+) -> Iterator[Callable[..., None]]:
+    """Opens the checkpoints of a run for writing.
 
     Args:
       keep_latest: how many of the newest are kept.
       keep_best: how many of the highest validation accuracy are kept beside them.
+      is_due: (step) -> whether an uninterrupted run saves there, too; others are kept only while
+        they are the newest.
 
     Yields:
-      save(state, metrics): starts saving `state` under its own step, and returns when the state
-      may be changed. `metrics` are those of the validation at this step, with
-      'validation_accuracy'; None without one.
+      save(state, metrics, records): saves `state` under its own step, and returns when it is on
+      the disk: what is computed meanwhile could be lost beside what was computed since the last
+      save. `metrics` are those of the validation at this step, with 'validation_accuracy'; None
+      without one. `records` come back with the state.
 
     Raises:
-      MachineError: the disk is full or cannot be written; raised at the next save, or at the end.
+      MachineError: the disk is full or cannot be written.
     """
 
     def score(metrics: dict[str, float]) -> float:
@@ -54,31 +80,41 @@ def saving(
         keep_checkpoints_without_metrics=False,
     )
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_latest), best]),
+        preservation_policy=policies.AnyPreservationPolicy(
+            [policies.LatestN(1), _LatestDue(keep_latest, is_due), best]
+        ),
         best_fn=score,  # Without it Orbax keeps no metrics for the policy to see.
         cleanup_tmp_directories=True,
     )
-    manager = ocp.CheckpointManager(_folder(workdir), options=options)
-
-    def save(state: Any, metrics: dict[str, float] | None) -> None:
-        note = {"checksums": checksums(state), "metrics": metrics}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note))
-        _told(lambda: manager.save(int(state.step), args=items, metrics=metrics), workdir)
-
     with _quiet_leftovers():
+        manager = _told(lambda: ocp.CheckpointManager(_folder(workdir), options=options), workdir)
+
+        def save(state: Any, metrics: dict[str, float] | None, records: Records) -> None:
+            note = {"checksums": checksums(state), "metrics": metrics, "records": dict(records)}
+            note["checksums"]["records"] = _checksum(note["records"])
+            items = ocp.args.Composite(
+                state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note)
+            )
+
+            def write() -> None:
+                if not manager.save(int(state.step), args=items, metrics=metrics):
+                    raise ValueError(f"Orbax does not take step {int(state.step)}")
+                manager.wait_until_finished()
+
+            _told(write, workdir)
+
         try:
             yield save
-            _told(manager.wait_until_finished, workdir)
         finally:
             with contextlib.suppress(Exception):  # What failed has been told.
                 manager.close()
 
 
-def _told(action: Callable[[], Any], workdir: pathlib.Path) -> None:
+def _told(action: Callable[[], Any], workdir: pathlib.Path) -> Any:
     """Runs an action of Orbax's; what fails in it or in the background is told in one line."""
-    reason = ""
+    reason, result = "", None
     try:
-        action()
+        result = action()
     except Exception as error:
         # Failed writes come as ValueError with TensorStore's details, or as OSError.
         full = "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
@@ -90,6 +126,7 @@ def _told(action: Callable[[], Any], workdir: pathlib.Path) -> None:
             f"cannot save a checkpoint in {_folder(workdir)}: {reason}; {last}: mend it, and the "
             "same command goes on from there"
         )
+    return result
 
 
 def checksums(tree: Any) -> dict[str, int]:
@@ -98,6 +135,11 @@ def checksums(tree: Any) -> dict[str, int]:
     return {
         jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf)) for path, leaf in leaves
     }
+
+
+def _checksum(records: Records) -> int:
+    """CRC-32 of records, which JSON gives back to the bit."""
+    return zlib.crc32(json.dumps(records, sort_keys=True).encode())
 
 
 def steps(workdir: pathlib.Path) -> list[int]:
@@ -118,6 +160,11 @@ def restore(workdir: pathlib.Path, step: int, abstract_state: Any) -> Any:
     Raises:
       MachineError: damaged; the message names the checkpoint and what is wrong with it.
     """
+    return _read(workdir, step, abstract_state)[0]
+
+
+def _read(workdir: pathlib.Path, step: int, abstract_state: Any) -> tuple[Any, Records]:
+    """The state and the records of a checkpoint; see `restore`."""
     path = _folder(workdir) / str(step)
     items = ocp.args.Composite(
         state=ocp.args.StandardRestore(abstract_state), note=ocp.args.JsonRestore()
@@ -128,14 +175,16 @@ def restore(workdir: pathlib.Path, step: int, abstract_state: Any) -> Any:
         try:
             with ocp.CheckpointManager(_folder(workdir), options=options) as manager:
                 restored = manager.restore(step, args=items)
-            if restored.note["checksums"] != checksums(restored.state):
+            records = restored.note["records"]
+            found = checksums(restored.state) | {"records": _checksum(records)}
+            if restored.note["checksums"] != found:
                 reason = "an array does not match its checksum"
         except Exception as error:
             # Orbax raises a dozen types for a damaged checkpoint, some of them plain Exception.
             reason = _first_line(error)
     if reason:
         raise MachineError(f"checkpoint {path} is damaged: {reason}")
-    return restored.state
+    return restored.state, records
 
 
 def _first_line(error: Exception) -> str:
@@ -162,7 +211,7 @@ def _quiet_leftovers() -> Iterator[None]:
 
 def restore_newest(
     workdir: pathlib.Path, abstract_state: Any, say: Callable[[str], None] = print
-) -> Any | None:
+) -> tuple[Any, Records] | None:
     """Reads the newest intact checkpoint, and moves damaged newer ones out of the way.
 
     Damaged checkpoints are kept in WORKDIR/damaged-checkpoints; nothing is deleted.
@@ -171,7 +220,8 @@ def restore_newest(
       say: told of every damaged checkpoint.
 
     Returns:
-      The state, or None where the run has no checkpoint yet.
+      The state and the records that were saved with it, or None where the run has no checkpoint
+      yet.
 
     Raises:
       MachineError: there are checkpoints, but none is intact; nothing was moved.
@@ -181,17 +231,17 @@ def restore_newest(
     for step in reversed(hosts.from_first(steps(workdir))):
         reason = f"checkpoint {_folder(workdir) / str(step)} is damaged for another process"
         try:
-            state = restore(workdir, step, abstract_state)
+            found = _read(workdir, step, abstract_state)
         except MachineError as error:
-            state, reason = None, str(error)
-        if hosts.any_of(state is None):
+            found, reason = None, str(error)
+        if hosts.any_of(found is None):
             damaged.append(step)
             say(f"{reason}; falling back to the one before it")
             continue
         with hosts.first_then_others():
             for broken in damaged if hosts.is_first() else ():
                 _move_aside(workdir, broken)
-        return state
+        return found
     if damaged:
         raise MachineError(
             f"none of the {len(damaged)} checkpoints in {_folder(workdir)} is intact; nothing was "

@@ -1,10 +1,12 @@
 """How every command of this project ends: errors for people, exit codes for machines.
 
 Exit codes: 0 success, 1 a fault of the machine, 2 a mistake in the command, the config or the
-files it names, 130 interrupted from the keyboard.
+files it names, 128 and its number after a signal: 129 SIGHUP, 130 SIGINT (Ctrl-C), 138 SIGUSR1, 143
+SIGTERM.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,7 @@ from absl import logging
 
 from cifar_cnn import hosts
 from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.signals import Interrupted
 
 # Of a command that several processes run together, where their launcher does not say it.
 PROCESS_FLAGS = {
@@ -41,8 +44,10 @@ def run(command: Callable[[], None]) -> int:
         # A disk that is full or gone can fail anywhere.
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", 1)
+    except Interrupted as interrupt:
+        return _fail(interrupt, 128 + interrupt.number)
     except KeyboardInterrupt as interrupt:
-        return _fail(str(interrupt) or "interrupted", 130)
+        return _fail(str(interrupt) or "interrupted", 128 + signal.SIGINT)
     return 0
 
 

@@ -24,12 +24,22 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _sync(path: pathlib.Path) -> None:
+    """Returns when a file is on the disk: a name without its content would not be complete."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

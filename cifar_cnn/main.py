@@ -13,6 +13,7 @@ from absl import app, flags
 from cifar_cnn import __version__, cli, hosts
 from cifar_cnn.checks import UsageError
 from cifar_cnn.flags import config_name, define_config, parse
+from cifar_cnn.signals import watched
 from configs import default
 
 _CONFIG = define_config()
@@ -39,16 +40,13 @@ def _train() -> None:
     name = config_name()
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
     print(f"cifar_cnn {__version__}, config {name}")
-    # Imported here, because loading JAX takes seconds in which nothing would be said.
-    from cifar_cnn import experiment, train
+    with watched() as watch:
+        # Imported here, because loading JAX takes seconds in which nothing would be said.
+        from cifar_cnn import experiment, train
 
-    config = _CONFIG.value.to_dict()
-    experiment.check(config, default.get_config().to_dict())
-    try:
-        train.train_and_evaluate(config, workdir)
-    except KeyboardInterrupt as interrupt:
-        message = "interrupted: the same command goes on after the last checkpoint"
-        raise KeyboardInterrupt(message) from interrupt
+        config = _CONFIG.value.to_dict()
+        experiment.check(config, default.get_config().to_dict())
+        train.train_and_evaluate(config, workdir, watch)
 
 
 def _parse(argv: list[str]) -> list[str]:

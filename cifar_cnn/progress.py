@@ -51,28 +51,34 @@ class Progress:
         """Prints a line of its own, above the live line."""
         self._console.print(message, markup=False)
 
-    def update(
-        self, step: int, steps: int, seconds: float, *, epoch: float, loss: float, accuracy: float
-    ) -> None:
-        """Shows the state after some steps.
+    def advance(self, step: int, steps: int, seconds: float) -> None:
+        """Moves the bar.
 
         Args:
           step: last step made.
-          steps, seconds: how many were made in how long since the last update; 0 seconds where
-            the time was spent on compiling and says nothing.
-          epoch: passes over the training part so far.
-          loss, accuracy: means over these steps; loss in nats, accuracy in [0, 1].
+          steps, seconds: how many were made in how long since the last time; 0 seconds where the
+            time was spent on compiling and says nothing.
         """
         if seconds:
             now = seconds / steps
             old = self._seconds_per_step
             self._seconds_per_step = now if old is None else 0.7 * old + 0.3 * now
+        self._live.update(self._task, completed=step)
+
+    def update(self, step: int, *, epoch: float, loss: float, accuracy: float) -> None:
+        """Shows the state after some steps.
+
+        Args:
+          step: last step made.
+          epoch: passes over the training part so far.
+          loss, accuracy: means over these steps; loss in nats, accuracy in [0, 1].
+        """
         words = f"epoch {epoch:.2f}  loss {loss:.4f}  accuracy {accuracy:.2%}"
         if self._seconds_per_step:
             speed = self._batch_size / self._seconds_per_step
             left = (self._total - step) * self._seconds_per_step
             words += f"  {speed:,.0f} images/s  {_duration(left)} left"
-        self._live.update(self._task, completed=step, description=words)
+        self._live.update(self._task, description=words)
         waited = time.monotonic() - self._last_plain
         if self._live.disable and (waited >= self._plain_seconds or step == self._total):
             self._last_plain = time.monotonic()

@@ -1,11 +1,13 @@
 """Scalars of a run as JSON lines, one object a line, each with its step."""
 
+import errno
 import json
 import os
 import pathlib
 from typing import Any
 
 from cifar_cnn import hosts
+from cifar_cnn.checks import MachineError
 from cifar_cnn.files import replacing
 
 
@@ -18,16 +20,44 @@ class Scalars:
 
     def __init__(self, path: pathlib.Path, *, keep_to_step: int):
         """Opens `path`, keeping the lines up to and including `keep_to_step`."""
+        self.last_step = 0
+        self._path = path if hosts.is_first() else pathlib.Path(os.devnull)
         if hosts.is_first():
-            _cut(path, keep_to_step)
-        else:
-            path = pathlib.Path(os.devnull)
-        self._file = path.open("a", encoding="utf-8")
+            self.last_step = _cut(path, keep_to_step)
+        # Without a buffer, which a full disk would make fail once more when the file is closed.
+        self._file = self._path.open("ab", buffering=0)
 
     def write(self, step: int, **scalars: Any) -> None:
-        """Appends one line at once, so that a killed run keeps what it has written."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        self._file.flush()
+        """Appends one line at once, so that a killed run keeps what it has written.
+
+        Raises:
+          MachineError: the disk is full or cannot be written.
+        """
+        line = (json.dumps({"step": step, **scalars}) + "\n").encode()
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        self.last_step = step
+
+    def sync(self) -> None:
+        """Returns when all lines are on the disk, where they outlive the machine's own end.
+
+        Raises:
+          MachineError: the disk fails.
+        """
+        try:
+            if hosts.is_first():
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> MachineError:
+        return MachineError(
+            f"cannot write {self._path}: {error.strerror or error}: mend it, and the same command "
+            "goes on after the last checkpoint"
+        )
 
     def __enter__(self) -> "Scalars":
         return self
@@ -42,14 +72,19 @@ def read_scalars(path: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def _cut(path: pathlib.Path, keep_to_step: int) -> None:
-    """Keeps the lines up to and including a step; makes the file where there is none."""
+def _cut(path: pathlib.Path, keep_to_step: int) -> int:
+    """Keeps the lines up to and including a step; makes the file where there is none.
+
+    Returns:
+      The step of the last line kept; 0 for none.
+    """
     kept = []
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= keep_to_step]
     with replacing(path) as temporary:
         temporary.write_text("".join(kept), encoding="utf-8")
+    return int(_step_of(kept[-1])) if kept else 0
 
 
 def _step_of(line: str) -> float:

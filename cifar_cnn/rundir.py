@@ -67,8 +67,15 @@ def is_run(workdir: pathlib.Path) -> bool:
 
 
 def check_same(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """Raises UsageError with the differing keys if `workdir` holds a run of another config."""
+    """Raises UsageError with the differing keys if `workdir` holds a run of another config, or
+    checkpoints of one that nobody knows any more."""
     if not is_run(workdir):
+        # config.json is there before the first checkpoint is.
+        if any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*")):
+            raise UsageError(
+                f"{workdir} has checkpoints, but its config.json is gone: restore it from a copy, "
+                "or use another --workdir"
+            )
         return
     old, new = read(workdir, "config.json"), json.loads(_as_json(config))
     old.pop(FREE_SECTION, None)

@@ -23,8 +23,8 @@ from cifar_cnn.report.table import format_table
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Seconds. Ctrl-C in a terminal reaches the training too, a signal to this process alone does not:
-# whoever is not gone by then is told.
-_GRACE = 3.0
+# whoever is not gone by then is told. Soon enough for a training to take the two for one.
+_GRACE = 0.5
 
 
 def train_seeds(

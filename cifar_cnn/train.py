@@ -1,24 +1,31 @@
 """The training loop: restore, run chunks of steps, validate, record, save."""
 
+import contextlib
 import dataclasses
 import pathlib
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from cifar_cnn import checkpoint, experiment, files, hosts, mesh, rundir
+from cifar_cnn import checkpoint, experiment, files, hosts, lock, mesh, rundir
 from cifar_cnn.checks import MachineError
 from cifar_cnn.progress import Progress
 from cifar_cnn.record import Scalars
 from cifar_cnn.report.summary import format_summary, summarize
+from cifar_cnn.signals import Interrupted, Watch
 from cifar_cnn.state import TrainState
+from cifar_cnn.window import Pace, Window
 
 
-def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> TrainState:
+def train_and_evaluate(
+    config: Mapping[str, Any], workdir: pathlib.Path, watch: Watch | None = None
+) -> TrainState:
     """Trains the network of `config`, or resumes the run that `workdir` holds.
 
     Writes config.json, run.json, model.txt, metrics.jsonl (the same bytes however often the run
@@ -28,20 +35,44 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
     Args:
       config: complete nested config that `experiment.check` accepts.
       workdir: run directory; made if needed.
+      watch: the signals that end the run between two calls, see `signals.watched`.
 
     Returns:
       The state after the last epoch.
 
     Raises:
-      UsageError: the workdir holds another run, the data is not there or does not suit.
+      UsageError: the workdir holds another run, the data is not there or does not suit; another
+        process trains there.
       MachineError: the disk fails, the loss is not finite, no checkpoint is intact.
+      Interrupted: a signal came; the state is saved.
     """
+    watch = watch or Watch()
     config = experiment.with_absolute_folder(config)
     rundir.check_same(workdir, config)
     rundir.check_writable(workdir)
+    # What waits for other processes cannot be interrupted; it ends at once.
+    watch.deferred = hosts.find().count > 1
     devices = experiment.start_devices(config)
     hosts.check_agree("this process has another config", {**config, rundir.FREE_SECTION: {}})
     rundir.check_shared(workdir)
+    with contextlib.ExitStack() as stack:
+        with hosts.first_then_others():
+            writing = lock.held(workdir) if hosts.is_first() else contextlib.nullcontext(_trust)
+            check_held = stack.enter_context(writing)
+        return _train(config, workdir, devices, watch, check_held)
+
+
+def _trust() -> None:
+    """Of the processes that write nothing: the first one checks that the directory is the run's."""
+
+
+def _train(
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    devices: Mesh,
+    watch: Watch,
+    check_held: Callable[[], None],
+) -> TrainState:
     print(f"{mesh.describe(devices)}, run directory {workdir}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
     run = experiment.build(config, facts, devices)
@@ -58,57 +89,73 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
             files.write_text(workdir / "model.txt", summary + "\n")
     print(summary)
 
-    state = checkpoint.restore_newest(workdir, run.abstract_state)
-    step = 0 if state is None else int(state.step)
-    if state is None:
-        state = run.init(train_part)
+    # From here on there is nothing to tidy up, and until the first step nothing to save.
+    watch.deferred = True
+    found = checkpoint.restore_newest(workdir, run.abstract_state)
+    state, kept = found or (run.init(train_part), {})
+    step = saved = int(state.step)
     if step == run.total_steps:
         print(f"this run is finished: {run.epochs} epochs, {step} steps; {_next_command(workdir)}")
         return state
     if step:
         print(f"resuming after step {step} of {run.total_steps}")
+
+    def is_due(step: int) -> bool:
+        epoch, within = divmod(step, run.steps_per_epoch)
+        return not within and _is_due(epoch, run.checkpoint_every_epochs, run.epochs)
+
     progress = Progress(total_steps=run.total_steps, done_steps=step, batch_size=run.batch_size)
     with (
-        checkpoint.saving(workdir, keep_latest=run.keep_latest, keep_best=run.keep_best) as save,
+        checkpoint.saving(
+            workdir, keep_latest=run.keep_latest, keep_best=run.keep_best, is_due=is_due
+        ) as save,
         progress,
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
     ):
         order = None
         compiled = set()  # Sizes of images, each of which has a program of its own.
-        while step < run.total_steps:
+        window, pace = Window(step, kept), Pace()
+        if metrics.last_step < window.first:
+            progress.say(f"note: metrics.jsonl has lost lines up to step {window.first}")
+        while step < run.total_steps and not hosts.any_of(watch.received is not None):
             first = step
-            start = time.monotonic()
-            if step % run.steps_per_epoch == 0 or order is None:
-                order = run.epoch_order(train_part, step // run.steps_per_epoch)
-            stop = jnp.int32(_next_stop(run, step))
-            state, records = run.train_chunk(state, train_part, order, stop)
-            step = int(state.step)
-            seconds = time.monotonic() - start
             size = run.image_size(first)
             compiling = size not in compiled
             compiled.add(size)
-            window = _mean_over(records, step - first, first)
+            if compiling:
+                pace.restart()
+            stop = min(_window_end(run, step), step + hosts.from_first(pace.steps))
+            start = time.monotonic()
+            if step % run.steps_per_epoch == 0 or order is None:
+                order = run.epoch_order(train_part, step // run.steps_per_epoch)
+            state, records = run.train_chunk(state, train_part, order, jnp.int32(stop))
+            step = int(state.step)
+            seconds = time.monotonic() - start
+            watch.unsaved = True
+            check_held()
+            window.add(records, step - first)
+            _check_losses(window, workdir)
+            timing.write(step, steps=step - first, seconds=seconds, compiling=compiling)
+            if not compiling:
+                pace.update(step - first, seconds)
+            progress.advance(step, step - first, 0.0 if compiling else seconds)
+            if step < _window_end(run, first):
+                continue
             epoch = step / run.steps_per_epoch
+            means = window.close()
             metrics.write(
                 step,
                 epoch=epoch,
-                train_loss=window["loss"],
-                train_accuracy=window["accuracy"],
+                train_loss=means["loss"],
+                train_accuracy=means["accuracy"],
                 learning_rate=float(run.schedule(step - 1)),
             )
-            timing.write(step, steps=step - first, seconds=seconds, compiling=compiling)
-            progress.update(
-                step,
-                step - first,
-                0.0 if compiling else seconds,
-                epoch=epoch,
-                **window,
-            )
+            progress.update(step, epoch=epoch, **means)
             if step % run.steps_per_epoch:
                 continue
             epoch = step // run.steps_per_epoch
-            _check_finite(state)
+            _check_parameters(state, workdir)
             scores = None
             if validation_part is not None and _is_due(epoch, run.eval_every_epochs, run.epochs):
                 result = run.evaluate(state.eval_variables, validation_part)[0].compute()
@@ -121,8 +168,18 @@ def train_and_evaluate(config: Mapping[str, Any], workdir: pathlib.Path) -> Trai
                     f"epoch {epoch}/{run.epochs}  validation loss {result['loss']:.4f}  "
                     f"validation accuracy {result['accuracy']:.2%}"
                 )
-            if _is_due(epoch, run.checkpoint_every_epochs, run.epochs):
-                save(state, scores)
+            if is_due(step):
+                check_held()
+                metrics.sync()
+                save(state, scores, {})
+                saved = step
+        if step != saved:
+            _check_parameters(state, workdir)
+            metrics.sync()
+            save(state, None, window.records)
+    if step < run.total_steps:
+        number = watch.received or signal.SIGTERM  # Another process's.
+        raise Interrupted(number, f"saved at step {step}; the same command goes on")
     print(f"trained; {_next_command(workdir)}")
     return state
 
@@ -131,7 +188,7 @@ def _next_command(workdir: pathlib.Path) -> str:
     return f"evaluate with: python scripts/evaluate.py --workdir={workdir}"
 
 
-def _next_stop(run: experiment.Experiment, step: int) -> int:
+def _window_end(run: experiment.Experiment, step: int) -> int:
     """End of the log window or of the epoch that `step` lies in, whichever comes first."""
     within = step % run.steps_per_epoch
     window_end = (within // run.log_every_steps + 1) * run.log_every_steps
@@ -142,32 +199,25 @@ def _is_due(epoch: int, every: int, last: int) -> bool:
     return epoch % every == 0 or epoch == last
 
 
-def _check_finite(state: TrainState) -> None:
+def _check_losses(window: Window, workdir: pathlib.Path) -> None:
+    """Raises MachineError if a loss is not finite; names the step."""
+    bad = window.bad_step()
+    if bad is not None:
+        raise _not_finite(f"the loss of step {bad[0]} is {bad[1]}", workdir)
+
+
+def _check_parameters(state: TrainState, workdir: pathlib.Path) -> None:
     """Raises MachineError if the last update, which no loss has seen yet, broke the parameters."""
     leaves = jax.tree.leaves((state.params, state.batch_stats))
     if not all(np.isfinite(leaf).all() for leaf in leaves):
-        raise _not_finite(f"the parameters after step {int(state.step) - 1} are not finite")
+        last = int(state.step) - 1
+        raise _not_finite(f"the parameters after step {last} are not finite", workdir)
 
 
-def _not_finite(what: str) -> MachineError:
+def _not_finite(what: str, workdir: pathlib.Path) -> MachineError:
+    good = checkpoint.steps(workdir)
+    kept = f"the last good checkpoint is of step {good[-1]}" if good else "there is no checkpoint"
     return MachineError(
-        f"{what}: training stopped, the last checkpoint is from before it; try a lower "
-        "optim.learning_rate or optim.clip_norm=1 in another --workdir"
+        f"{what}: training stopped, {kept}; the same command computes the same again from there, "
+        "so try a lower optim.learning_rate or optim.clip_norm=1 in another --workdir"
     )
-
-
-def _mean_over(records: Mapping[str, Any], count: int, first: int) -> dict[str, float]:
-    """Loss and accuracy over the examples of a window of steps.
-
-    Raises:
-      MachineError: a loss is not finite; names the step.
-    """
-    arrays = {name: np.asarray(values, np.float64)[:count] for name, values in records.items()}
-    bad = np.flatnonzero(~np.isfinite(arrays["loss"]))
-    if bad.size:
-        raise _not_finite(f"the loss of step {first + bad[0]} is {arrays['loss'][bad[0]]}")
-    total = arrays["count"].sum()
-    return {
-        "loss": float((arrays["loss"] * arrays["count"]).sum() / total),
-        "accuracy": float(arrays["correct"].sum() / total),
-    }

@@ -55,7 +55,7 @@ DAMAGE = {
 def test_the_newest_intact_checkpoint_is_used_and_the_loss_is_said(workdir, damage):
     DAMAGE[damage](workdir)
     said = []
-    state = checkpoint.restore_newest(workdir, abstract(workdir), said.append)
+    state, _ = checkpoint.restore_newest(workdir, abstract(workdir), said.append)
     assert int(state.step) == 90
     assert len(said) == 1
     assert "checkpoints/135 is damaged" in said[0]
@@ -94,7 +94,7 @@ def test_a_half_written_checkpoint_is_not_one(workdir):
     folder = workdir / "checkpoints"
     shutil.copytree(folder / "135", folder / "180.orbax-checkpoint-tmp")
     assert checkpoint.steps(workdir)[-1] == 135
-    assert int(checkpoint.restore_newest(workdir, abstract(workdir)).step) == 135
+    assert int(checkpoint.restore_newest(workdir, abstract(workdir))[0].step) == 135
 
 
 def test_latest_two_and_best_are_kept(workdir):
