@@ -179,12 +179,32 @@ def _read(workdir: pathlib.Path, step: int, abstract_state: Any) -> tuple[Any, R
             found = checksums(restored.state) | {"records": _checksum(records)}
             if restored.note["checksums"] != found:
                 reason = "an array does not match its checksum"
+            else:
+                reason = _unlisted(workdir, step)
         except Exception as error:
             # Orbax raises a dozen types for a damaged checkpoint, some of them plain Exception.
             reason = _first_line(error)
     if reason:
         raise MachineError(f"checkpoint {path} is damaged: {reason}")
     return restored.state, records
+
+
+def _unlisted(workdir: pathlib.Path, step: int) -> str:
+    """Why Orbax cannot list a checkpoint beside others; '' where it can.
+
+    Before it saves, it reads these small files of all that are there, and fails on one.
+    """
+    path = _folder(workdir) / str(step)
+    try:
+        about = json.loads((path / "_CHECKPOINT_METADATA").read_text())
+        note = json.loads((path / "note" / "metadata").read_text())
+        own = path / "metrics" / "metrics"
+        metrics = json.loads(own.read_text()) if own.exists() else None
+        if isinstance(about, dict) and metrics == note["metrics"]:
+            return ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"its description cannot be read ({_first_line(error)})"
+    return "its metrics are not those that it was saved with"
 
 
 def _first_line(error: Exception) -> str:
@@ -212,7 +232,7 @@ def _quiet_leftovers() -> Iterator[None]:
 def restore_newest(
     workdir: pathlib.Path, abstract_state: Any, say: Callable[[str], None] = print
 ) -> tuple[Any, Records] | None:
-    """Reads the newest intact checkpoint, and moves damaged newer ones out of the way.
+    """Reads the newest intact checkpoint, and moves damaged ones out of the way.
 
     Damaged checkpoints are kept in WORKDIR/damaged-checkpoints; nothing is deleted.
 
@@ -239,8 +259,14 @@ def restore_newest(
             say(f"{reason}; falling back to the one before it")
             continue
         with hosts.first_then_others():
-            for broken in damaged if hosts.is_first() else ():
-                _move_aside(workdir, broken)
+            if hosts.is_first():
+                for older in steps(workdir):
+                    reason = _unlisted(workdir, older) if older < step else ""
+                    if reason:
+                        damaged.append(older)
+                        say(f"checkpoint {_folder(workdir) / str(older)} is damaged: {reason}")
+                for broken in damaged:
+                    _move_aside(workdir, broken)
         return found
     if damaged:
         raise MachineError(

@@ -42,7 +42,7 @@ def kill(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> 
                 run.process.kill()
                 code = run.wait()
             if trials:
-                trials[-1] = _judged(trials[-1], run, *before)
+                trials[-1] = judged(trials[-1], run, *before)
             if ended:
                 if code:
                     yield Trial(f"kill -9 {moment}", "", f"ended by itself: {run.last_words()}")
@@ -53,7 +53,7 @@ def kill(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> 
         before = (last_step(workdir), max(checkpoint.steps(workdir), default=0))
         problem, run = bench.finish(workdir)
         if trials and not ended:
-            trials[-1] = _judged(trials[-1], run, *before)
+            trials[-1] = judged(trials[-1], run, *before)
         for trial in trials:
             # One that is not as it should be at the end spoils all that led to it.
             yield trial if trial.problem or not problem else _replaced(trial, problem)
@@ -93,7 +93,7 @@ def _reach(bench: Bench, run: Start, moment: str, rng: random.Random) -> bool:
     return run.process.poll() is None
 
 
-def _judged(trial: Trial, run: Start, recorded: int, saved: int) -> Trial:
+def judged(trial: Trial, run: Start, recorded: int, saved: int) -> Trial:
     """The trial, with what the start after it tells.
 
     Args:
