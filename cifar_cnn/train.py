@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from cifar_cnn import checkpoint, experiment, files, hosts, lock, mesh, rundir
+from cifar_cnn import checkpoint, experiment, files, hosts, lock, mesh, peers, rundir
 from cifar_cnn.checks import MachineError
 from cifar_cnn.progress import Progress
 from cifar_cnn.record import Scalars
@@ -55,7 +55,7 @@ def train_and_evaluate(
     devices = experiment.start_devices(config)
     hosts.check_agree("this process has another config", {**config, rundir.FREE_SECTION: {}})
     rundir.check_shared(workdir)
-    with contextlib.ExitStack() as stack:
+    with peers.needed(), contextlib.ExitStack() as stack:
         with hosts.first_then_others():
             writing = lock.held(workdir) if hosts.is_first() else contextlib.nullcontext(_trust)
             check_held = stack.enter_context(writing)
@@ -112,6 +112,7 @@ def _train(
         progress,
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
+        peers.needed(),  # Innermost: Orbax would wait for a process that is gone.
     ):
         order = None
         compiled = set()  # Sizes of images, each of which has a program of its own.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-# Seconds that one call should last: a signal waits for its end, and starting one takes milliseconds.
+# Seconds that one call should last: a signal waits for its end; to start one takes milliseconds.
 CALL_SECONDS = 1.0
 
 

@@ -12,7 +12,7 @@ FLOORS = {
     1: {"files", "hosts", "images", "layers", "lock", "mesh", "rng", "signals", "window"},
     2: {
         "augment", "checkpoint", "cli", "data", "datasets", "filters", "losses", "metrics",
-        "models", "optim", "progress", "record", "rundir", "state",
+        "models", "optim", "peers", "progress", "record", "rundir", "state",
     },
     3: {"report", "steps"},
     4: {"experiment"},
