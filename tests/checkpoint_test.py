@@ -73,6 +73,70 @@ def test_a_run_goes_on_from_the_one_before_to_the_same_end(workdir, trained):
         assert (workdir / name).read_bytes() == (trained / name).read_bytes()
 
 
+OLDER_DAMAGE = {
+    "metrics cut short": lambda step: (step / "metrics" / "metrics").write_text('{"valid'),
+    "metrics changed": lambda step: (step / "metrics" / "metrics").write_text("{}"),
+    "description missing": lambda step: (step / "_CHECKPOINT_METADATA").unlink(),
+    "note empty": lambda step: (step / "note" / "metadata").write_text(""),
+}
+
+
+@pytest.mark.parametrize("damage", OLDER_DAMAGE)
+def test_a_damaged_older_checkpoint_does_not_keep_the_run_from_saving(workdir, damage):
+    """Orbax reads these files of every checkpoint before it saves another one."""
+    OLDER_DAMAGE[damage](workdir / "checkpoints" / "90")
+    said = []
+    state, records = checkpoint.restore_newest(workdir, abstract(workdir), said.append)
+    assert (int(state.step), records) == (135, {})
+    assert len(said) == 1
+    assert "checkpoints/90 is damaged" in said[0]
+    assert (workdir / "damaged-checkpoints" / "90.0").is_dir()
+    with checkpoint.saving(workdir, keep_latest=2, keep_best=1) as save:
+        save(state.replace(step=state.step + 1), None, {})
+    assert {135, 136} <= set(checkpoint.steps(workdir))
+
+
+def test_records_of_an_open_window_come_back_and_are_checked(workdir):
+    state, _ = checkpoint.restore_newest(workdir, abstract(workdir))
+    kept = {"loss": [0.1, 1 / 3], "correct": [1.0, 2.0], "count": [2.0, 2.0]}
+    with checkpoint.saving(workdir, keep_latest=2, keep_best=1) as save:
+        save(state.replace(step=state.step + 2), None, kept)
+    _, records = checkpoint.restore_newest(workdir, abstract(workdir))
+    assert records == kept
+    note = workdir / "checkpoints" / "137" / "note" / "metadata"
+    note.write_text(note.read_text().replace("[0.1,", "[0.2,"))
+    said = []
+    state, records = checkpoint.restore_newest(workdir, abstract(workdir), said.append)
+    assert (int(state.step), records) == (135, {})
+    assert "does not match its checksum" in said[0]
+
+
+def test_checkpoints_of_interruptions_do_not_push_out_those_that_are_due(workdir):
+    state, _ = checkpoint.restore_newest(workdir, abstract(workdir))
+    before = checkpoint.steps(workdir)
+
+    def kept_after(*steps):
+        with checkpoint.saving(
+            workdir, keep_latest=2, keep_best=1, is_due=lambda step: step % 45 == 0
+        ) as save:
+            for step in steps:
+                save(state.replace(step=np.int32(step)), None, {})
+        return checkpoint.steps(workdir)
+
+    assert kept_after(140, 150, 160) == [*before, 160]
+    best = [step for step in before if step not in (90, 135)]
+    assert kept_after(180) == [*best, 135, 180]
+
+
+def test_a_run_whose_config_is_gone_is_not_taken_for_a_new_one(workdir):
+    (workdir / "config.json").unlink()
+    code, _, err = commands.finish(
+        commands.start("-m", "cifar_cnn.main", *commands.TINY, f"--workdir={workdir}")
+    )
+    assert code == 2
+    assert "has checkpoints, but its config.json is gone" in err
+
+
 def test_none_intact_is_an_error_and_nothing_is_deleted(workdir):
     known = checkpoint.steps(workdir)
     for step in known:

@@ -18,7 +18,7 @@ def tortured(tmp_path_factory):
     """The folder of a short run of the script, and what it printed."""
     out = tmp_path_factory.mktemp("torture")
     printed = commands.run(
-        "scripts/torture.py", "--faults=kill,signal,damage", "--tries=2", "--epochs=3",
+        "scripts/torture.py", "--faults=kill,signal", "--tries=2", "--epochs=3",
         f"--out={out}",
     )  # fmt: skip
     return out, printed
@@ -28,7 +28,7 @@ def test_nothing_is_lost(tortured):
     out, printed = tortured
     result = json.loads((out / "torture.json").read_text())
     assert "PROBLEM" not in printed
-    assert sum(row["tried"] for row in result["rows"]) == 6
+    assert sum(row["tried"] for row in result["rows"]) == 4
     for row in result["rows"]:
         assert row["problems"] == 0, row
         assert row["fault"] in printed
@@ -45,7 +45,7 @@ def test_what_differs_is_found(tortured, tmp_path):
     bench = Bench(tortured[0] / "bench", 3)
     note = "checkpoints/75/note/metadata"
     changes = {
-        "metrics.jsonl": lambda w: (w / "metrics.jsonl").open("a").write("{}\n"),
+        "metrics.jsonl": lambda w: (w / "metrics.jsonl").write_text("{}\n"),
         "the checksum of a parameter": lambda w: (w / note).write_text('{"checksums": {}}'),
         "the list of checkpoints": lambda w: shutil.rmtree(w / "checkpoints" / "50"),
     }

@@ -11,7 +11,7 @@ from typing import Any
 from cifar_cnn import files
 from cifar_cnn.checks import MachineError, UsageError, check_choice, check_int
 from cifar_cnn.report.table import format_table
-from cifar_cnn.torture import damage, kills, locks, numbers, places, stops
+from cifar_cnn.torture import damage, kills, locks, numbers, places, processes, stops
 from cifar_cnn.torture.running import INTERVAL, Bench, Trial, prepare
 
 # What is tried, by the name for --faults: a function, and how often by default.
@@ -29,6 +29,8 @@ FAULTS: dict[str, tuple[Callable[..., Any], int]] = {
     "read_only": (places.read_only, 2),
     "deleted": (places.deleted, 3),
     "clock": (places.clock, 2),
+    "one_killed": (processes.one_killed, 8),
+    "all_stopped": (processes.all_stopped, 2),
     "second_run": (locks.second_run, 2),
     "dead_elsewhere": (locks.dead_elsewhere, 1),
     "alive_elsewhere": (locks.alive_elsewhere, 1),

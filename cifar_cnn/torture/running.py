@@ -20,7 +20,7 @@ from cifar_cnn import checkpoint
 from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.datasets import make_builder
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # Seconds. Nothing here takes so long, unless it hangs.
 PATIENCE = 120.0
 PICTURES = 600
@@ -80,7 +80,7 @@ class Bench:
         module = ["cifar_cnn.torture.faulty", fault] if fault else ["cifar_cnn.main"]
         return [
             sys.executable, "-m", *module,
-            f"--config={_ROOT}/configs/quickstart.py",
+            f"--config={ROOT}/configs/quickstart.py",
             f"--workdir={workdir}",
             f"--config.data.folder={self.folder}/pictures",
             f"--config.data.validation_size={HELD_OUT}",
@@ -114,9 +114,9 @@ class Bench:
             return f"does not go on: exit code {code}, {run.last_words()}", run
         return self.differs(workdir), run
 
-    def differs(self, workdir: pathlib.Path) -> str:
+    def differs(self, workdir: pathlib.Path, unbroken: pathlib.Path | None = None) -> str:
         """In what a finished run differs from the unbroken one; '' for in nothing."""
-        ours, theirs = (_result(folder) for folder in (workdir, self.reference))
+        ours, theirs = (_result(folder) for folder in (workdir, unbroken or self.reference))
         return "; ".join(f"{name} differs" for name in ours if ours[name] != theirs[name])
 
 
@@ -140,7 +140,7 @@ class Start:
         workdir.parent.mkdir(parents=True, exist_ok=True)
         log = log or workdir
         self._logs = [log.with_name(f"{log.name}.{name}") for name in ("out", "err")]
-        own = {"PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1", **(environment or {})}
+        own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environment or {})}
         with open(self._logs[0], "w") as out, open(self._logs[1], "w") as err:
             self.process = subprocess.Popen(
                 command,
@@ -206,7 +206,7 @@ class Start:
     @property
     def resumed(self) -> int:
         """The step that it goes on after; 0 for a new run."""
-        found = re.search(r"^resuming after step (\d+)", self.out, re.MULTILINE)
+        found = re.search(r"^(?:\[0\] )?resuming after step (\d+)", self.out, re.MULTILINE)
         return int(found[1]) if found else 0
 
 
