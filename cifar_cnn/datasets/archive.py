@@ -7,10 +7,8 @@ import dataclasses
 import gzip
 import hashlib
 import os
-import pickle
 import posixpath
 import tarfile
-import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -60,10 +58,15 @@ def read(path: str | os.PathLike, say: Callable[[str], None] = print) -> Content
             f"cannot open the archive {path}: {error.strerror}; give --archive the path of a "
             f"CIFAR archive ({_published()})"
         ) from error
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise _bad(path, f"not a whole .tar.gz file ({error})") from error
+    except UsageError:
+        raise
     except OSError as error:
-        raise MachineError(f"cannot read the archive {path}: {error}") from error
+        if not isinstance(error, gzip.BadGzipFile):
+            raise MachineError(f"cannot read the archive {path}: {error}") from error
+        raise _bad(path, f"not a whole .tar.gz file ({error})") from error
+    except Exception as error:  # Of tarfile, zlib, or what damaged headers make of int().
+        reason = str(error) or type(error).__name__
+        raise _bad(path, f"not a whole .tar.gz file ({reason})") from error
 
     flavour = next((f for f in FLAVOURS if any(n.startswith(f.folder) for n in members)), None)
     if flavour is None:
@@ -158,7 +161,7 @@ def _parse(path: str | os.PathLike, flavour: Flavour, members: dict[str, bytes])
             images = np.concatenate([part[0] for part in parts])
             labels = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
             splits[split] = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
-    except (_Malformed, pickle.UnpicklingError) as error:
+    except _Malformed as error:
         raise _bad(path, str(error)) from error
     return Contents(flavour.name, label_names, splits)
 
@@ -234,7 +237,7 @@ def _parse_pickle(
 def _load_pickle(name: str, data: bytes) -> dict[bytes, Any]:
     try:
         return unpickle.loads(data)
-    except pickle.UnpicklingError as error:
+    except unpickle.MalformedError as error:
         raise _Malformed(f"{name} {error}") from error
 
 

@@ -79,7 +79,11 @@ def read_idx(path: str | os.PathLike, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with _open(os.fspath(path)) as packed, gzip.GzipFile(fileobj=packed) as file:
             data = file.read(size + 1)
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, KeyError) as error:
+    except OSError as error:
+        if not isinstance(error, gzip.BadGzipFile):
+            raise
+        raise MachineError(f"{path} is damaged ({error}); delete it and try again") from error
+    except Exception as error:  # Of zlib and zipfile: of what they meet in damaged bytes.
         raise MachineError(f"{path} is damaged ({error}); delete it and try again") from error
     if len(data) != size or data[: len(header)] != header:
         raise MachineError(f"{path} does not hold bytes of shape {shape}; delete it and try again")
