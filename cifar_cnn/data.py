@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.files import publish, staging
 from cifar_cnn.mesh import place
 
@@ -133,14 +133,16 @@ def load_arrays(
     try:
         if entry.exists():
             try:
-                return Arrays(*_read_entry(entry), class_names)
-            except (OSError, ValueError, KeyError) as error:
-                say(f"cache {entry} is damaged ({error}): made anew")
+                return Arrays(*_read_entry(entry, len(class_names)), class_names)
+            # NumPy and json raise what they please on damaged bytes. A defect of this code is seen
+            # when the new entry is read.
+            except Exception as error:
+                say(f"cache {printable(entry)} is damaged ({printable(error)[:200]}): made anew")
                 _set_aside(entry)
         count = info.splits[split].num_examples
         say(f"decoding {info.name} {split}, {count:,} images, once into {entry}")
         _write_entry(entry, *_decode(builder, split))
-        return Arrays(*_read_entry(entry), class_names)
+        return Arrays(*_read_entry(entry, len(class_names)), class_names)
     except OSError as error:
         raise MachineError(
             f"cannot read or write the data cache {entry}: {error.strerror or error}; "
@@ -148,16 +150,27 @@ def load_arrays(
         ) from error
 
 
-def _read_entry(entry: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    """Memory-maps a cache entry; raises ValueError, KeyError or OSError when it is damaged."""
+def _read_entry(entry: pathlib.Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Memory-maps a cache entry; raises an error of any type when it is damaged."""
+    for name in ("checksums.json", "images.npy", "labels.npy"):
+        if not (entry / name).is_file():  # Reading a pipe would wait for ever.
+            raise ValueError(f"{name} is missing or no file")
     checksums = json.loads((entry / "checksums.json").read_text())
-    arrays = []
-    for name in ("images", "labels"):
-        array = np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    images, labels = (
+        np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ("images", "labels")
+    )
+    for name, array in (("images", images), ("labels", labels)):
         if zlib.crc32(array) != checksums[name]:
             raise ValueError(f"{name}.npy does not match its checksum")
-        arrays.append(array)
-    return arrays[0], arrays[1]
+    # Whole files may still be those of another set or version.
+    if images.ndim != 4 or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"images {images.dtype} {images.shape} with labels {labels.shape} are no such set"
+        )
+    if not np.issubdtype(labels.dtype, np.unsignedinteger) or labels.max() >= num_classes:
+        raise ValueError(f"labels are not 0 to {num_classes - 1}")
+    return images, labels
 
 
 def _write_entry(entry: pathlib.Path, images: np.ndarray, labels: np.ndarray) -> None:
