@@ -9,12 +9,12 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import logging
 
 from cifar_cnn import hosts
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.signals import Interrupted
 
 # Of a command that several processes run together, where their launcher does not say it.
@@ -51,6 +51,14 @@ def run(command: Callable[[], None]) -> int:
     return 0
 
 
+class Flags(argparse.ArgumentParser):
+    """The parser of a script's flags; a mistake in them is one line, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError: of a flag that is unknown, missing or no number."""
+        raise UsageError(f"{message} (--help lists the flags)")
+
+
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --platform and --cpu_devices to a script that opens trained runs."""
     parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")
@@ -70,5 +78,7 @@ def settings(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fail(message: object, code: int) -> int:
-    print(f"error: {hosts.label()}{' '.join(str(message).split())}", file=sys.stderr)
+    # Names of files and values of configs may hold anything, escapes of terminals too.
+    text = printable(" ".join(str(message).split()))
+    print(f"error: {hosts.label()}{text}", file=sys.stderr)
     return code

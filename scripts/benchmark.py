@@ -6,7 +6,6 @@ Peers need pip install '.[bench]'. Flags of cifar_cnn.main such as --config.mode
 hold for all networks.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -15,7 +14,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = cli.Flags(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--nets",
         default="speedrun,dropout,wide,keras_cifar10,mnist_classic,fashion_cnn",

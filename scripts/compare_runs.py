@@ -5,7 +5,6 @@ writes the numbers, the curves and the images they disagree about. Runs that dif
 are one group: python scripts/compare_runs.py runs/baseline-* runs/dropout-*
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -14,7 +13,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument(
         "workdirs", type=pathlib.Path, nargs="+", help="two run directories or more"
     )

@@ -4,7 +4,6 @@ Prints accuracy, per-class precision and recall and the confusion matrix, and wr
 every single prediction to WORKDIR/eval/SPLIT-STEP.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -13,7 +12,7 @@ from cifar_cnn import cli, hosts
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
     parser.add_argument(
         "--split", default="test", help="test, validation or train (default: %(default)s)"

@@ -5,7 +5,6 @@ the probabilities, Grad-CAM and saliency, and explanation.json with figures of e
 --index=7 takes an example of the test split instead of a file.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -14,7 +13,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
     parser.add_argument("--image", type=pathlib.Path, help="picture file")
     parser.add_argument("--index", type=int, help="example of the test split, instead of --image")

@@ -4,7 +4,6 @@ Prints counts, checks and duplicates, and draws samples, class counts, pixel val
 and augmentations. Also for a folder of pictures: --folder=DIR.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -13,7 +12,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--name", help="TFDS name, such as cifar10, or the embedded shapes10")
     what.add_argument("--folder", help="a folder with one folder of pictures a class")

@@ -4,7 +4,6 @@ The picture is a file, or DATASET:INDEX for an image of a prepared set's train s
 kernel and after as one PNG, and prints the arithmetic of the shapes.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -13,7 +12,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument("image", help="a picture file, or DATASET:INDEX such as cifar10:12")
     parser.add_argument(
         "--kernel",

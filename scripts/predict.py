@@ -4,7 +4,6 @@ Prints the most probable classes of each, "dog.jpg -> dog 87.1 %, cat 6.0 %, hor
 that cannot be read is named on stderr, the others are classified, and the exit code is 1.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -13,7 +12,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument(
         "images", nargs="*", type=pathlib.Path, metavar="IMAGE", help="picture of any size"
     )

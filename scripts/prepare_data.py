@@ -14,22 +14,18 @@ from cifar_cnn import cli, datasets
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 disk or network failed, 2 wrong usage, 130 interrupted."""
-    flags = _parse(argv)
-    return cli.run(
-        lambda: datasets.prepare(flags.name, data_dir=flags.data_dir, archive=flags.archive)
-    )
+    return cli.run(lambda: _prepare(argv))
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _prepare(argv: Sequence[str] | None) -> None:
+    parser = cli.Flags(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", help="TFDS name, such as cifar10, fashion_mnist, emnist/letters")
     parser.add_argument(
         "--data_dir", help="TFDS data directory; default $TFDS_DATA_DIR or ~/tensorflow_datasets"
     )
     parser.add_argument("--archive", help="a CIFAR .tar.gz on disk, python or binary version")
-    return parser.parse_args(argv)
+    flags = parser.parse_args(argv)
+    datasets.prepare(flags.name, data_dir=flags.data_dir, archive=flags.archive)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Accuracy of trained networks as the images of their test split move by some pixe
 some degrees: a table, a figure with the curves of all, and a heat map of each.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -13,7 +12,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--workdir",
         type=pathlib.Path,

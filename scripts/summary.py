@@ -5,7 +5,6 @@ its FLOPs and what it sees of the image. Needs no data and trains nothing. Any k
 can be set, as in --config.model.plain.stride=2.
 """
 
-import argparse
 import sys
 
 from cifar_cnn import cli
@@ -13,7 +12,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = cli.Flags(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--config",
         required=True,

@@ -5,7 +5,6 @@ mean, standard deviation and the interval of the mean. The same command goes on 
 interruption. Flags of cifar_cnn.main such as --config.train.epochs=3 are passed on to it.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -14,7 +13,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = cli.Flags(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", required=True, help="file of the config")
     parser.add_argument("--seeds", type=int, required=True, help="how many seeds")
     parser.add_argument("--first_seed", type=int, default=0, help="(default: %(default)s)")
