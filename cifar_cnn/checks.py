@@ -9,8 +9,13 @@ the network or the devices failed). Anything else is a defect of this code and k
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+# Of a value that people type, as Python writes it; and of sections within sections.
+_LONGEST_VALUE = 4096
+_DEEPEST = 8
 
 
 class UsageError(ValueError):
@@ -21,14 +26,31 @@ class MachineError(RuntimeError):
     """A fault of the machine (disk, network, device), told in one line with the remedy."""
 
 
+def printable(name: str | os.PathLike) -> str:
+    """A name that is safe to print on one line: line ends, terminal escapes and bytes that are no
+    UTF-8 appear as escapes such as \\n and \\xff."""
+    return "".join(
+        character if character.isprintable() else _escape(character) for character in str(name)
+    )
+
+
+def shown(value: Any, longest: int = 200) -> str:
+    """A value as Python writes it, on one line and cut after `longest` characters."""
+    try:
+        text = repr(value)
+    except Exception:  # An integer of more digits than Python writes, lists nested too deeply, ...
+        return f"a {type(value).__name__} that cannot be written out"
+    return printable(text if len(text) <= longest else f"{text[:longest]}...")
+
+
 def check_choice(key: str, got: Any, known: Iterable[str]) -> None:
     """Raises UsageError unless `got` is one of `known`; lists them and suggests the nearest."""
     known = sorted(known)
-    if got in known:
+    if isinstance(got, str) and got in known:
         return
-    near = difflib.get_close_matches(str(got), known, n=1)
+    near = difflib.get_close_matches(shown(got).strip("'"), known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise UsageError(f"{key} is {got!r}, expected one of: {', '.join(known)}{hint}")
+    raise UsageError(f"{key} is {shown(got)}, expected one of: {', '.join(known)}{hint}")
 
 
 def check_int(key: str, got: Any, *, minimum: int, maximum: int | None = None) -> None:
@@ -36,7 +58,7 @@ def check_int(key: str, got: Any, *, minimum: int, maximum: int | None = None) -
     bounds = f"from {minimum} up" if maximum is None else f"from {minimum} to {maximum}"
     is_int = isinstance(got, numbers.Integral) and not isinstance(got, bool)
     if not is_int or got < minimum or (maximum is not None and got > maximum):
-        raise UsageError(f"{key} is {got!r}, expected an integer {bounds}")
+        raise UsageError(f"{key} is {shown(got)}, expected an integer {bounds}")
 
 
 def check_number(
@@ -52,20 +74,16 @@ def check_number(
     above < got < below."""
     limits = [("at least", minimum), ("at most", maximum), ("above", above), ("below", below)]
     words = " and ".join(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit))
-    is_number = isinstance(got, numbers.Real) and not isinstance(got, bool)
-    if (
-        not is_number
-        or not math.isfinite(got)
-        or not minimum <= got <= maximum
-        or not above < got < below
-    ):
-        raise UsageError(f"{key} is {got!r}, expected a finite number{' ' if words else ''}{words}")
+    if not _is_finite(got) or not minimum <= got <= maximum or not above < got < below:
+        raise UsageError(
+            f"{key} is {shown(got)}, expected a finite number{' ' if words else ''}{words}"
+        )
 
 
 def check_bool(key: str, got: Any) -> None:
     """Raises UsageError unless `got` is True or False."""
     if not isinstance(got, bool):
-        raise UsageError(f"{key} is {got!r}, expected True or False")
+        raise UsageError(f"{key} is {shown(got)}, expected True or False")
 
 
 def check_shape(name: str, got: Sequence[int], expected: Sequence[int | None]) -> None:
@@ -85,14 +103,69 @@ def check_key(key: str, known: Iterable[str]) -> None:
         return
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" (did you mean config.{near[0]}?)" if near else ""
+    key = shown(key)[1:-1]
     raise UsageError(f"there is no config.{key}{hint}: configs/default.py lists every key")
 
 
+def check_plain(key: str, got: Any) -> None:
+    """Raises UsageError unless `got` is a value that a file can hold and a line can show: True or
+    False, a number, text, or tuples or lists of these, of 4,096 characters at most."""
+    try:
+        is_plain = _is_plain(got) and len(repr(got)) <= _LONGEST_VALUE
+    except (ValueError, RecursionError):  # Of `repr`, see `shown`; a list that holds itself.
+        is_plain = False
+    if not is_plain:
+        raise UsageError(
+            f"{key} is {shown(got)} ({type(got).__name__}), expected True or False, a number, text "
+            f"or tuples of these, of {_LONGEST_VALUE:,} characters at most"
+        )
+
+
+def check_path(key: str, got: Any) -> None:
+    """Raises UsageError unless `got` is text that can be a path; '' can."""
+    try:
+        is_path = isinstance(got, str) and b"\0" not in os.fsencode(got)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise UsageError(f"{key} is {shown(got)}, expected a path")
+
+
 def leaves(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """('section.key', value) of every value of nested dictionaries."""
+    """('section.key', value) of every value of nested dictionaries.
+
+    Raises:
+      UsageError: a name that is no text or has a dot in it, dictionaries nested too deeply.
+    """
     for name, value in nested.items():
-        key = f"{prefix}.{name}".lstrip(".")
+        if not isinstance(name, str) or "." in name or prefix.count(".") > _DEEPEST:
+            raise UsageError(
+                f"config.{prefix} has the key {shown(name)}, expected sections of named keys, as "
+                "in configs/default.py"
+            )
+        key = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping):
             yield from leaves(value, key)
         else:
             yield key, value
+
+
+def _is_finite(got: Any) -> bool:
+    if not isinstance(got, numbers.Real) or isinstance(got, bool):
+        return False
+    try:
+        return math.isfinite(got)
+    except OverflowError:  # An integer beyond the largest float.
+        return False
+
+
+def _is_plain(got: Any) -> bool:
+    if isinstance(got, tuple | list):
+        return all(_is_plain(item) for item in got)
+    return isinstance(got, bool | int | float | str)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # How Python keeps a byte that is no UTF-8.
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from cifar_cnn import data, datasets, experiment, filters
-from cifar_cnn.checks import UsageError, check_choice
-from cifar_cnn.images import open_image, printable
+from cifar_cnn.checks import UsageError, check_choice, printable
+from cifar_cnn.images import open_image
 from cifar_cnn.layers import POOLS
 from cifar_cnn.report import filtering as pictures
 

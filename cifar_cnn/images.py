@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from cifar_cnn.checks import UsageError, check_choice
+from cifar_cnn.checks import UsageError, check_choice, printable
 
 FITS = ("crop", "pad", "stretch")
 MAX_PIXELS = 100_000_000
@@ -143,20 +143,6 @@ def border_colour(image: np.ndarray) -> np.ndarray:
     drawing, even where the drawing touches it."""
     edges = (image[0], image[-1], image[:, 0], image[:, -1])
     return np.median(np.concatenate(edges), axis=0).round().astype(np.uint8)
-
-
-def printable(name: str | os.PathLike) -> str:
-    """A file's name that is safe to print: line ends, terminal escapes and bytes that are no
-    UTF-8 appear as escapes such as \\n and \\xff."""
-    return "".join(
-        character if character.isprintable() else _escape(character) for character in str(name)
-    )
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # How Python keeps a byte that is no UTF-8.
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def is_system_file(name: str) -> bool:

@@ -21,6 +21,7 @@ from cifar_cnn.checks import (
     check_int,
     check_number,
     check_shape,
+    printable,
 )
 from cifar_cnn.data import Facts
 
@@ -218,13 +219,13 @@ def _collect(
         others = len(images.list_files(folder)) - len(found)
         if not found:
             raise UsageError(
-                f"{images.printable(folder)} holds no pictures (files that end in "
+                f"{printable(folder)} holds no pictures (files that end in "
                 f"{', '.join(images.SUFFIXES)})"
             )
         if others:
             what = "1 file of another kind" if others == 1 else f"{others} files of other kinds"
             verb = "is" if others == 1 else "are"
-            say(f"{what} in {images.printable(folder)} {verb} passed over")
+            say(f"{what} in {printable(folder)} {verb} passed over")
         paths += found
     if not paths:
         raise UsageError("no picture is named: give picture files, or --folder=DIR")
@@ -258,10 +259,10 @@ def _entry(
 def _line(entry: dict[str, Any]) -> str:
     """'dog.png -> dog 87.1 %, cat 6.0 %, horse 3.2 %'"""
     ranked = ", ".join(
-        f"{images.printable(row['class'])} {row['probability']:.1%}".replace("%", " %")
+        f"{printable(row['class'])} {row['probability']:.1%}".replace("%", " %")
         for row in entry["top"]
     )
-    return f"{images.printable(entry['file'])} -> {ranked}{' (unsure)' if entry['unsure'] else ''}"
+    return f"{printable(entry['file'])} -> {ranked}{' (unsure)' if entry['unsure'] else ''}"
 
 
 def _notes(

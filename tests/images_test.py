@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, features
 
 from cifar_cnn import images
-from cifar_cnn.checks import UsageError
+from cifar_cnn.checks import UsageError, printable
 from tests.pictures import GREY, noise, read, save
 
 
@@ -192,5 +192,5 @@ def test_listing(tmp_path):
 
 
 def test_names_are_safe_to_print():
-    assert images.printable("a\x1b[31m\n\r\x9b\u202e.png") == r"a\x1b[31m\n\r\x9b\u202e.png"
-    assert images.printable(os.fsdecode(b"caf\xe9 \xc3\xa9.png")) == r"caf\xe9 é.png"
+    assert printable("a\x1b[31m\n\r\x9b\u202e.png") == r"a\x1b[31m\n\r\x9b\u202e.png"
+    assert printable(os.fsdecode(b"caf\xe9 \xc3\xa9.png")) == r"caf\xe9 é.png"

@@ -13,6 +13,9 @@ from cifar_cnn.augment.flip import flip
 from cifar_cnn.augment.visit import Augment, Visit
 from cifar_cnn.checks import UsageError, check_choice, check_shape
 
+# Beyond, it is a mistake that would take minutes to compile.
+_MOST_NAMES = 32
+
 AUGMENTS: dict[str, Callable[..., Augment]] = {"flip": flip, "crop": crop, "cutout": cutout}
 
 
@@ -35,6 +38,8 @@ def make_augment(names: Sequence[str], **sections: Mapping[str, Any]) -> Augment
     """
     for name in sections:
         check_choice("section of augment", name, AUGMENTS)
+    if len(names) > _MOST_NAMES:
+        raise UsageError(f"augment.names has {len(names)} names, expected {_MOST_NAMES} at most")
     chain = []
     for position, name in enumerate(names):
         check_choice("augment.names", name, AUGMENTS)

@@ -15,8 +15,8 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from cifar_cnn import files
+from cifar_cnn.checks import printable
 from cifar_cnn.datasets.layout import Layout, in_short
-from cifar_cnn.images import printable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from cifar_cnn import files
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.datasets.contents import read_contents
 from cifar_cnn.datasets.layout import Layout, Picture, in_short, read_layout
-from cifar_cnn.images import printable, read_image
+from cifar_cnn.images import read_image
 
 # Part of every fingerprint: raised when the same files would be read as other pixels.
 _READER = 1

@@ -11,8 +11,8 @@ import pathlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
-from cifar_cnn.checks import UsageError
-from cifar_cnn.images import SUFFIXES, is_system_file, printable
+from cifar_cnn.checks import UsageError, printable
+from cifar_cnn.images import SUFFIXES, is_system_file
 
 _SPLITS = {
     "train": "train", "training": "train",

@@ -15,7 +15,7 @@ from cifar_cnn import data as data_lib
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn import steps
 from cifar_cnn.checks import UsageError
-from cifar_cnn.experiment.fitting import check_sizes
+from cifar_cnn.experiment.fitting import check_fit
 from cifar_cnn.experiment.parts import (
     Config,
     image_size_at,
@@ -82,13 +82,14 @@ class Experiment:
 
 
 def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = False) -> Experiment:
-    """Builds the objects of a run. Nothing is compiled; the network is traced once for its shapes.
+    """Builds the objects of a run. Nothing is compiled; the network is traced for its shapes.
 
     Args:
       tta: whether evaluation averages over the views of `augment.make_views`.
 
     Raises:
-      UsageError: a network that does not fit the images, test-time views that suit no training.
+      UsageError: a network or augmentations that do not fit the images, test-time views that do
+        not either or suit no training, more than a device can hold; see `fitting.check_fit`.
     """
     train = config["train"]
     key = jax.random.key(config["seed"], impl="threefry2x32")
@@ -122,7 +123,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated),
         jax.eval_shape(init),
     )
-    check_sizes(config, facts, model, abstract_state)
+    check_fit(config, facts, model, abstract_state, mesh)
     one_by_one = mesh_lib.platform_of(mesh) == "cpu"
     micro_batch_size = min(train["micro_batch_size"], train["batch_size"])
     longest = min(train["log_every_steps"], steps_per_epoch)
@@ -170,6 +171,9 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         views = augment_lib.make_views(
             config["augment"]["names"], shift=config["eval"]["tta_shift"]
         )
+        images = jax.ShapeDtypeStruct((1, *facts.image_shape), jnp.uint8)
+        for _, view in views:
+            jax.eval_shape(view, images)  # A shift may be too far for the images.
     eval_size = config["eval"]["batch_size"]
     # As in training, for the sake of the cache; the rows of an evaluation share nothing.
     eval_piece = min(train["micro_batch_size"], -(-eval_size // mesh.size)) if one_by_one else 1

@@ -12,6 +12,8 @@ from cifar_cnn.checks import (
     check_int,
     check_key,
     check_number,
+    check_path,
+    check_plain,
     leaves,
 )
 from cifar_cnn.experiment.parts import (
@@ -41,6 +43,8 @@ def check(config: Config, default: Config) -> None:
         check_key(key, known)
     for key in sorted(known.keys() - got.keys()):
         raise UsageError(f"config.{key} is missing: start from configs/default.py")
+    for key, value in got.items():
+        check_plain(key, value)
 
     check_int("seed", config["seed"], minimum=0, maximum=2**31 - 1)
     data, train = config["data"], config["train"]
@@ -66,6 +70,8 @@ def check(config: Config, default: Config) -> None:
     check_choice("model.precision", config["model"]["precision"], PRECISIONS)
     check_choice("run.platform", config["run"]["platform"], mesh_lib.PLATFORMS)
     check_int("run.cpu_devices", config["run"]["cpu_devices"], minimum=0, maximum=1024)
+    check_path("run.data_dir", config["run"]["data_dir"])
+    check_path("run.cache_dir", config["run"]["cache_dir"])
     optimizer = config["optim"]
     check_number("optim.warmup_epochs", optimizer["warmup_epochs"], minimum=0)
     check_number("optim.ema_decay", optimizer["ema_decay"], minimum=0, below=1)
@@ -74,7 +80,10 @@ def check(config: Config, default: Config) -> None:
             f"optim.warmup_epochs is {optimizer['warmup_epochs']}, expected less than "
             f"train.epochs, {train['epochs']}"
         )
-    for name in config["augment"]["names"]:
+    names = config["augment"]["names"]
+    if not isinstance(names, tuple | list):
+        raise UsageError(f"augment.names is {names!r}, expected a tuple such as ('flip', 'crop')")
+    for name in names:
         if isinstance(name, str) and "," in name:
             raise UsageError(
                 f"augment.names has {name!r}, expected one name each: write "
@@ -120,15 +129,14 @@ def _check_image_sizes(sizes: Any, epochs: int) -> None:
 
 def _check_folder(section: Mapping[str, Any]) -> None:
     """Checks the keys that say how a folder of pictures is read."""
-    if not isinstance(section["folder"], str):
-        raise UsageError(f"data.folder is {section['folder']!r}, expected the path of a folder")
+    check_path("data.folder", section["folder"])
     size = section["image_size"]
     sides = size if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2:
         raise UsageError(f"data.image_size is {size!r}, expected pixels or (height, width)")
     for side in sides:
         check_int("data.image_size", side, minimum=1, maximum=4096)
-    if section["channels"] not in (1, 3):
+    if isinstance(section["channels"], bool | float) or section["channels"] not in (1, 3):
         raise UsageError(f"data.channels is {section['channels']!r}, expected 3 (RGB) or 1 (grey)")
     check_choice("data.fit", section["fit"], FITS)
 

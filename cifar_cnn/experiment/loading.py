@@ -32,7 +32,8 @@ def start_devices(config: Config) -> Mesh:
 def cache_dir(config: Config) -> pathlib.Path:
     """Where decoded arrays, the embedded data set and compiled programs are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(config["run"]["cache_dir"] or f"{base}/cifar_cnn").expanduser().absolute()
+    folder = os.path.expanduser(config["run"]["cache_dir"] or f"{base}/cifar_cnn")
+    return pathlib.Path(folder).absolute()
 
 
 def with_absolute_folder(config: Config) -> dict[str, Any]:

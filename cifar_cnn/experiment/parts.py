@@ -1,5 +1,6 @@
 """The parts of a run that follow from the config alone."""
 
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,7 +77,7 @@ def image_size_at(sizes: Sequence[tuple[int, int]], epoch: int) -> int:
 def picture_folder(config: Config) -> pathlib.Path:
     """Where the folder of pictures is now: `run.data_dir` if it has moved, else `data.folder`."""
     folder = config["run"]["data_dir"] or config["data"]["folder"]
-    return pathlib.Path(folder).expanduser().absolute()
+    return pathlib.Path(os.path.expanduser(folder)).absolute()
 
 
 def picture_shape(config: Config) -> tuple[int, int, int]:

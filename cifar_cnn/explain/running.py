@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn import experiment, files
-from cifar_cnn.checks import UsageError, check_choice, check_int
+from cifar_cnn.checks import UsageError, check_choice, check_int, printable
 from cifar_cnn.explain import subject as subject_lib
 from cifar_cnn.explain.attention import default_layer
 from cifar_cnn.explain.layers import logits_and_activations, spatial_layers
 from cifar_cnn.explain.pictures import write_pictures
-from cifar_cnn.images import FITS, printable
+from cifar_cnn.images import FITS
 from cifar_cnn.report import feature_maps
 from cifar_cnn.report.predictions import check_logits, log_softmax
 from cifar_cnn.report.probabilities import percent

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from cifar_cnn.checks import check_int
+from cifar_cnn.checks import check_int, printable
 from cifar_cnn.experiment import Trained
-from cifar_cnn.images import printable, read_image
+from cifar_cnn.images import read_image
 
 _SIDE = 480  # Pixels of the longer side of a picture that is shown as given.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cifar_cnn.checks import UsageError, check_choice
 
 PADDINGS = ("SAME", "VALID")
+_LARGEST_SIDE = 65_536
 
 
 def extents(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
@@ -78,11 +79,18 @@ def transposed_output_shape(
       padding: 'SAME' or 'VALID'.
 
     Raises:
-      UsageError: unknown padding.
+      UsageError: unknown padding, or an output that no memory holds.
     """
     check_choice("padding", padding, PADDINGS)
     spans = zip(size, stride, extents(kernel, dilation), strict=True)
-    return tuple(n * s if padding == "SAME" else (n - 1) * s + max(e, s) for n, s, e in spans)
+    sizes = tuple(n * s if padding == "SAME" else (n - 1) * s + max(e, s) for n, s, e in spans)
+    if max(sizes) > _LARGEST_SIDE:
+        raise UsageError(
+            f"a transposed convolution with stride {max(stride)} takes an input of size "
+            f"{max(size)} to {max(sizes):,}, expected {_LARGEST_SIDE:,} at most: use a smaller "
+            "stride or fewer layers"
+        )
+    return sizes
 
 
 def transposed_cut(

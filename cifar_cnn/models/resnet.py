@@ -15,6 +15,8 @@ from cifar_cnn.models.global_pool import GlobalPool
 # As in PyTorch, also where the stride is 2: the windows are then centred on the pixels that a
 # 1 x 1 shortcut of stride 2 reads. SAME would pad below and right alone, one pixel off.
 PADDING = ((1, 1), (1, 1))
+# Deeper networks take minutes to trace, and longer to compile.
+_MOST_BLOCKS = 500
 
 
 class ResNet(nn.Module):
@@ -143,6 +145,11 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
             )
         for value in section[name]:
             check_int(key + name, value, minimum=1, maximum=65536)
+    if sum(section["stage_sizes"]) > _MOST_BLOCKS:
+        raise UsageError(
+            f"{key}stage_sizes is {section['stage_sizes']!r}, expected {_MOST_BLOCKS} blocks "
+            "altogether at most"
+        )
     stages, widths = len(section["stage_sizes"]), len(section["widths"])
     if stages != widths:
         raise UsageError(

@@ -118,7 +118,7 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
     """
     key = "model.wide_resnet."
     depth = section["depth"]
-    check_int(key + "depth", depth, minimum=10, maximum=10_000)
+    check_int(key + "depth", depth, minimum=10, maximum=1000)
     if (depth - 4) % 6:
         raise UsageError(f"{key}depth is {depth}, expected 6 n + 4, such as 16, 22, 28 or 40")
     check_int(key + "widen_factor", section["widen_factor"], minimum=1, maximum=1024)

@@ -1,13 +1,14 @@
 """Groups of parameters, told apart by their paths."""
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import optax
 
-from cifar_cnn.checks import UsageError, check_number
+from cifar_cnn.checks import UsageError, check_number, shown
 
 # Pairs of a regular expression and the factor of the learning rate where it matches.
 LrMults = Sequence[tuple[str, float]]
@@ -39,12 +40,14 @@ def check_lr_mults(lr_mults: LrMults) -> None:
             raise UsageError(f"optim.lr_mults has {pair!r}, {example}")
         pattern, factor = pair
         try:
-            re.compile(pattern)
-        except re.error as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Of what a later Python would read otherwise.
+                re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
             raise UsageError(
-                f"optim.lr_mults has {pattern!r}, expected a regular expression: {error}"
+                f"optim.lr_mults has {shown(pattern)}, expected a regular expression: {error}"
             ) from None
-        check_number(f"factor of {pattern!r} in optim.lr_mults", factor, minimum=0)
+        check_number(f"factor of {shown(pattern)} in optim.lr_mults", factor, minimum=0)
 
 
 def lr_factors(params: optax.Params, lr_mults: LrMults) -> optax.Params:
