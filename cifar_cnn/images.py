@@ -5,6 +5,7 @@ pixels is refused from its header, and whatever goes wrong is one line that name
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 import stat
@@ -36,6 +37,8 @@ _OTHERS = {
 # A JPEG is decoded at a fraction of its size only where that leaves so many pixels for each one
 # that is kept: enough that resampling decides what the small picture looks like.
 _DRAFT_FACTOR = 8
+# Pillow reports some faults of a file twice: as an error, and in a log that nobody asked for.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def read_image(

@@ -28,6 +28,8 @@ from cifar_cnn.layers import (
     TransposedConv,
 )
 
+# A CPU computes these tap by tap, each of which takes a millisecond to trace.
+_LARGEST_BY_TAPS = 64
 CONVOLUTIONS = ("standard", "depthwise", "separable", "transposed")
 
 
@@ -132,6 +134,7 @@ class Plain(nn.Module):
                     precision=self.precision,
                 ):
                     key = "kernel_size" if stage.dilation == 1 else "kernel_size and dilation"
+                    key = "stride" if stage.conv == "transposed" else key
                     with _told(key, conv, number):
                         x = conv(x)
                 if self.batch_norm:
@@ -281,6 +284,11 @@ def check(section: dict[str, Any]) -> tuple[str, ...]:
     plan = stages(section)
     kinds = {stage.conv for stage in plan}
     for number, stage in enumerate(plan, start=1):
+        if stage.conv in ("depthwise", "separable") and stage.kernel_size > _LARGEST_BY_TAPS:
+            raise UsageError(
+                f"{key}kernel_size is {stage.kernel_size} for stage {number}, expected "
+                f"{_LARGEST_BY_TAPS} at most where {key}conv is {stage.conv!r}"
+            )
         if "standard" in kinds and stage.conv != "standard" and stage.groups != 1:
             raise UsageError(
                 f"{key}groups is {stage.groups} for stage {number}, expected 1 there: only "
