@@ -16,6 +16,7 @@ from typing import Any
 # Of a value that people type, as Python writes it; and of sections within sections.
 _LONGEST_VALUE = 4096
 _DEEPEST = 8
+_FLOAT32_MAX = 3.4028234e38
 
 
 class UsageError(ValueError):
@@ -70,8 +71,8 @@ def check_number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> None:
-    """Raises UsageError unless `got` is a finite number, minimum <= got <= maximum and
-    above < got < below."""
+    """Raises UsageError unless `got` is a number that is finite in float32 too, minimum <= got <=
+    maximum and above < got < below."""
     limits = [("at least", minimum), ("at most", maximum), ("above", above), ("below", below)]
     words = " and ".join(f"{word} {limit:g}" for word, limit in limits if math.isfinite(limit))
     if not _is_finite(got) or not minimum <= got <= maximum or not above < got < below:
@@ -154,7 +155,7 @@ def _is_finite(got: Any) -> bool:
     if not isinstance(got, numbers.Real) or isinstance(got, bool):
         return False
     try:
-        return math.isfinite(got)
+        return math.isfinite(got) and abs(got) <= _FLOAT32_MAX
     except OverflowError:  # An integer beyond the largest float.
         return False
 

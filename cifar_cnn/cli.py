@@ -46,6 +46,10 @@ def run(command: Callable[[], None]) -> int:
         return _fail(f"{place}{error.strerror or error}", 1)
     except Interrupted as interrupt:
         return _fail(interrupt, 128 + interrupt.number)
+    except MemoryError:
+        return _fail(
+            "there is not enough memory: make the batch, the images or the network less", 1
+        )
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted", 128 + signal.SIGINT)
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn import checkpoint, experiment, files, rundir
-from cifar_cnn.checks import UsageError, check_choice, leaves
+from cifar_cnn.checks import UsageError, check_choice, leaves, printable
 from cifar_cnn.data import Facts, load_arrays
 from cifar_cnn.report import curves, disagreement, intervals
 from cifar_cnn.report.comparison import format_comparison
@@ -119,7 +119,7 @@ def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
     length = 1
     while len({path.parts[-length:] for path in paths}) < len(paths):
         length += 1
-    return ["/".join(path.parts[-length:]) for path in paths]
+    return [printable("/".join(path.parts[-length:])) for path in paths]
 
 
 def _check(workdir: pathlib.Path, which: str) -> dict[str, Any]:

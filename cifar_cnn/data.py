@@ -13,7 +13,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import flax.struct
 import jax
@@ -66,8 +66,17 @@ class Facts:
 
     @classmethod
     def from_json(cls, values: dict) -> "Facts":
-        """The facts as `json.loads` gives them, with lists for tuples."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        """The facts as `json.loads` gives them, with lists for tuples.
+
+        Raises:
+          UsageError: other keys than these, or no list of names.
+        """
+        try:
+            facts = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            names = tuple(printable(name) for name in facts.class_names)
+        except (TypeError, AttributeError) as error:
+            raise UsageError(f"run.json does not say what the data is ({error})") from error
+        return dataclasses.replace(facts, name=printable(facts.name), class_names=names)
 
 
 @flax.struct.dataclass
@@ -99,7 +108,7 @@ def fingerprint(builder, *splits: str) -> str:
     folder = pathlib.Path(builder.data_path)
     for path in sorted(folder.iterdir()):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        if path.suffix in (".json", ".txt"):
+        if path.suffix in (".json", ".txt") and path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()[:8]
 
@@ -126,7 +135,7 @@ def load_arrays(
             f"data set {info.name!r} has no split {split!r}, expected one of: "
             f"{', '.join(sorted(info.splits))}"
         )
-    class_names = tuple(info.features[info.supervised_keys[1]].names)
+    class_names = tuple(map(printable, info.features[info.supervised_keys[1]].names))
     name = re.sub(r"[^\w.+-]", "-", info.full_name, flags=re.ASCII)
     name = f"{name}-{fingerprint(builder, split)}"
     entry = pathlib.Path(cache_dir) / "arrays" / name / split
@@ -157,7 +166,7 @@ def _read_entry(entry: pathlib.Path, num_classes: int) -> tuple[np.ndarray, np.n
             raise ValueError(f"{name} is missing or no file")
     checksums = json.loads((entry / "checksums.json").read_text())
     images, labels = (
-        np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        np.lib.format.open_memmap(entry / f"{name}.npy", mode="r")  # Of plain arrays alone.
         for name in ("images", "labels")
     )
     for name, array in (("images", images), ("labels", labels)):
@@ -191,16 +200,33 @@ def _set_aside(entry: pathlib.Path) -> None:
         entry.rename(folder / entry.name)  # Unless another process was quicker.
 
 
+@contextlib.contextmanager
+def _explained(builder) -> Iterator[None]:
+    """Turns what a prepared set raises for damaged records into one UsageError."""
+    try:
+        yield
+    except (UsageError, MachineError, MemoryError):
+        raise
+    except Exception as error:  # Of ArrayRecord, protocol buffers, Pillow and TFDS.
+        reason = printable((str(error) or type(error).__name__).splitlines()[0])[:120]
+        raise UsageError(
+            f"the data set in {builder.data_path} is damaged ({reason}): delete that directory and "
+            "prepare it again"
+        ) from error
+
+
 def _decode(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads and decodes every example: images uint8 [N, H, W, C], labels unsigned [N]."""
     image_key, label_key = builder.info.supervised_keys
-    source = builder.as_data_source(split=split)
     num_classes = builder.info.features[label_key].num_classes
-    first = np.asarray(source[0][image_key])
+    with _explained(builder):
+        source = builder.as_data_source(split=split)
+        first = np.asarray(source[0][image_key])
     images = np.empty((len(source), *first.shape), np.uint8)
     labels = np.empty(len(source), np.min_scalar_type(num_classes - 1))
     for i in range(len(source)):
-        example = source[i]
+        with _explained(builder):
+            example = source[i]
         image, label = np.asarray(example[image_key]), int(example[label_key])
         if image.shape != first.shape or image.dtype != np.uint8:
             raise UsageError(

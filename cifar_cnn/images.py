@@ -38,7 +38,7 @@ _OTHERS = {
 # that is kept: enough that resampling decides what the small picture looks like.
 _DRAFT_FACTOR = 8
 # Pillow reports some faults of a file twice: as an error, and in a log that nobody asked for.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def read_image(

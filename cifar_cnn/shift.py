@@ -19,7 +19,7 @@ from jax.scipy import ndimage
 
 from cifar_cnn import data, experiment, files
 from cifar_cnn import mesh as mesh_lib
-from cifar_cnn.checks import UsageError, check_choice, check_int
+from cifar_cnn.checks import UsageError, check_choice, check_int, printable
 from cifar_cnn.report import tolerance
 
 # What lies beyond the border, and what `jnp.pad` and `map_coordinates` call it.
@@ -284,10 +284,10 @@ def _labels(workdirs: Sequence[pathlib.Path]) -> list[str]:
     for path in paths:
         if paths.count(path) > 1:
             raise UsageError(f"--workdir={path} is given twice, expected each run once")
-    names = [path.name for path in paths]
+    names = [printable(path.name) for path in paths]
     if len(set(names)) == len(names):
         return names
-    return [f"{path.parent.name}/{path.name}" for path in paths]
+    return [printable(f"{path.parent.name}/{path.name}") for path in paths]
 
 
 def _samples(examples: data.Examples, reach: int, fill: str) -> list[tuple[str, np.ndarray]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifar_cnn.benchmark.asking import Engine
-from cifar_cnn.checks import UsageError, check_choice, check_int
+from cifar_cnn.checks import UsageError, check_choice, check_int, shown
 from cifar_cnn.flags import read_config
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -82,9 +82,10 @@ def plan_cells(nets: str, batch_sizes: str, overrides: Sequence[str]) -> list[Ce
     """
     sizes = []
     for word in batch_sizes.split(","):
-        if not word.strip().isascii() or not word.strip().isdigit():
+        digits = word.strip()
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 20:
             raise UsageError(
-                f"--batch_sizes is {batch_sizes!r}, expected integers such as 64,128,500"
+                f"--batch_sizes is {shown(batch_sizes)}, expected integers such as 64,128,500"
             )
         sizes.append(int(word))
         check_int("--batch_sizes", sizes[-1], minimum=1, maximum=1_000_000)

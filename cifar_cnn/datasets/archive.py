@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.datasets import unpickle
 from cifar_cnn.datasets.flavours import FLAVOURS, Flavour
 
@@ -74,8 +74,8 @@ def read(path: str | os.PathLike, say: Callable[[str], None] = print) -> Content
     contents = _parse(path, flavour, members)
     if md5 != flavour.md5:
         say(
-            f"warning: {path} is not the published {flavour.archive} (md5 {md5}, expected "
-            f"{flavour.md5}); its structure is right, so it is used"
+            f"warning: {printable(path)} is not the published {flavour.archive} (md5 {md5}, "
+            f"expected {flavour.md5}); its structure is right, so it is used"
         )
     return contents
 

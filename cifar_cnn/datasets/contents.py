@@ -42,9 +42,12 @@ def read_contents(
     known = pathlib.Path(cache_dir) / "folders" / f"{listing[:32]}.json"
     try:
         saved = json.loads(known.read_text(encoding="utf-8"))
-        return Contents(saved["digests"], tuple(saved["notes"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+        contents = Contents(dict(saved["digests"]), tuple(saved["notes"]))
+        texts = (*contents.digests.values(), *contents.notes)
+        if contents.digests.keys() == layout.splits.keys() and all(map(str.isprintable, texts)):
+            return contents
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # Damaged, or not there: the files are read.
     count = sum(len(pictures) for pictures in layout.splits.values())
     say(f"reading {count:,} files of {printable(layout.folder)}, to know them again")
     digests = {

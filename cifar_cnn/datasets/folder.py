@@ -126,10 +126,11 @@ class ImageFolder:
         path = self._lists(split) / "files.txt"
         try:
             return path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise MachineError(
-                f"{path} cannot be read: {error.strerror}; delete {self.cache_dir / 'arrays'}, and "
-                "the pictures are read anew"
+                f"{path} cannot be read: {reason}; delete {self.cache_dir / 'arrays'}, and the "
+                "pictures are read anew"
             ) from error
 
     def _lists(self, split: str) -> pathlib.Path:
@@ -141,8 +142,8 @@ class ImageFolder:
         """What an earlier start left out, one line a split."""
         for split, pictures in self.layout.splits.items():
             path = self._lists(split) / "left_out.txt"
-            if path.exists():
-                count = len(path.read_text(encoding="utf-8").splitlines())
+            if path.is_file():
+                count = len(path.read_bytes().splitlines())
                 yield (
                     f"note: {count:,} of {len(pictures):,} files of {split} left out, as they "
                     f"cannot be read: see {path}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from cifar_cnn.checks import UsageError
+from cifar_cnn.checks import UsageError, shown
 from cifar_cnn.datasets.shapes10 import Shapes10
 
 # Those that `prepare` generates without TensorFlow.
@@ -17,6 +17,7 @@ KNOWN = ("cifar10", "cifar100", "emnist", "fashion_mnist", "kmnist", "mnist", "s
 # Those that come as an archive which people have on disk.
 CIFAR = ("cifar10", "cifar100")
 
+_LONGEST = 200  # TFDS's own are shorter; file systems take 255 bytes.
 _NAME = re.compile(
     r"(?P<dataset>[a-z]\w*)(/(?P<config>\w[\w.+-]*))?(:(?P<version>\d+\.\d+\.\d+))?", re.ASCII
 )
@@ -67,7 +68,7 @@ def resolve(name: str, root: str | os.PathLike) -> Name:
     Raises:
         UsageError: malformed or unknown; lists the names that work.
     """
-    match = _NAME.fullmatch(name) if isinstance(name, str) else None
+    match = _NAME.fullmatch(name) if isinstance(name, str) and len(name) <= _LONGEST else None
     if match is None:
         raise _unknown(name)
     dataset, config, version = match["dataset"], match["config"], match["version"]
@@ -125,9 +126,9 @@ def _config_and_version(builder_class: Any, config: str | None) -> tuple[str | N
 
 
 def _unknown(name: Any) -> UsageError:
-    near = difflib.get_close_matches(str(name).lower(), KNOWN, n=1)
+    near = difflib.get_close_matches(str(name)[:_LONGEST].lower(), KNOWN, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return UsageError(
-        f"unknown data set {name!r}, expected one of: {', '.join(KNOWN)}, or any TFDS "
+        f"unknown data set {shown(name)}, expected one of: {', '.join(KNOWN)}, or any TFDS "
         f"image-classification set prepared as array_record{hint}"
     )

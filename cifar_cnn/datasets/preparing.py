@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.datasets import archive as archive_lib
 from cifar_cnn.datasets import cifar, download, mnist, names
 from cifar_cnn.datasets.faults import faults_in_one_line
@@ -67,7 +67,7 @@ def prepare(
             raise UsageError(
                 f"--archive is for {' and '.join(names.CIFAR)}, but --name is {name!r}"
             )
-        say(f"reading {archive}")
+        say(f"reading {printable(archive)}")
         contents = archive_lib.read(archive, say)
         name = name or contents.name
         if name.split(":")[0] != contents.name:

@@ -15,6 +15,7 @@ from cifar_cnn.checks import (
     check_path,
     check_plain,
     leaves,
+    shown,
 )
 from cifar_cnn.experiment.parts import (
     DTYPES,
@@ -49,7 +50,9 @@ def check(config: Config, default: Config) -> None:
     check_int("seed", config["seed"], minimum=0, maximum=2**31 - 1)
     data, train = config["data"], config["train"]
     if not isinstance(data["name"], str) or not data["name"]:
-        raise UsageError(f"data.name is {data['name']!r}, expected a TFDS name such as 'cifar10'")
+        raise UsageError(
+            f"data.name is {shown(data['name'])}, expected a TFDS name such as 'cifar10'"
+        )
     _check_validation_size(data["validation_size"])
     _check_folder(data)
     check_int("data.split_seed", data["split_seed"], minimum=0, maximum=2**32 - 1)
@@ -82,11 +85,13 @@ def check(config: Config, default: Config) -> None:
         )
     names = config["augment"]["names"]
     if not isinstance(names, tuple | list):
-        raise UsageError(f"augment.names is {names!r}, expected a tuple such as ('flip', 'crop')")
+        raise UsageError(
+            f"augment.names is {shown(names)}, expected a tuple such as ('flip', 'crop')"
+        )
     for name in names:
         if isinstance(name, str) and "," in name:
             raise UsageError(
-                f"augment.names has {name!r}, expected one name each: write "
+                f"augment.names has {shown(name)}, expected one name each: write "
                 "--config.augment.names=\"('flip','crop')\""
             )
     make_augment(config)
@@ -94,8 +99,8 @@ def check(config: Config, default: Config) -> None:
     for key, reason in _unread_keys(config):
         if got[key] != known[key]:
             raise UsageError(
-                f"{key} is {got[key]!r}, but nothing reads it ({reason}): leave it at its default "
-                f"{known[key]!r}, or choose what reads it"
+                f"{key} is {shown(got[key])}, but nothing reads it ({reason}): leave it at its "
+                f"default {known[key]!r}, or choose what reads it"
             )
 
 
@@ -104,8 +109,8 @@ def _check_validation_size(size: Any) -> None:
     is_count = isinstance(size, int) and not isinstance(size, bool) and size >= 0
     if not is_share and not is_count:
         raise UsageError(
-            f"data.validation_size is {size!r}, expected an integer number of examples from 0 up, "
-            "or their share as a number from 0 to below 1, such as 0.1"
+            f"data.validation_size is {shown(size)}, expected an integer number of examples from 0 "
+            "up, or their share as a number from 0 to below 1, such as 0.1"
         )
 
 
@@ -116,7 +121,7 @@ def _check_image_sizes(sizes: Any, epochs: int) -> None:
     )
     if not pairs:
         raise UsageError(
-            f"train.image_sizes is {sizes!r}, expected (first epoch, pixels) pairs such as "
+            f"train.image_sizes is {shown(sizes)}, expected (first epoch, pixels) pairs such as "
             "((0, 24), (4, 32)), or () for none"
         )
     for start, size in sizes:
@@ -124,7 +129,9 @@ def _check_image_sizes(sizes: Any, epochs: int) -> None:
         check_int("pixels in train.image_sizes", size, minimum=1, maximum=4096)
     starts = [start for start, _ in sizes]
     if starts != sorted(set(starts)):
-        raise UsageError(f"train.image_sizes is {sizes!r}, expected its epochs in rising order")
+        raise UsageError(
+            f"train.image_sizes is {shown(sizes)}, expected its epochs in rising order"
+        )
 
 
 def _check_folder(section: Mapping[str, Any]) -> None:
@@ -133,11 +140,13 @@ def _check_folder(section: Mapping[str, Any]) -> None:
     size = section["image_size"]
     sides = size if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2:
-        raise UsageError(f"data.image_size is {size!r}, expected pixels or (height, width)")
+        raise UsageError(f"data.image_size is {shown(size)}, expected pixels or (height, width)")
     for side in sides:
         check_int("data.image_size", side, minimum=1, maximum=4096)
     if isinstance(section["channels"], bool | float) or section["channels"] not in (1, 3):
-        raise UsageError(f"data.channels is {section['channels']!r}, expected 3 (RGB) or 1 (grey)")
+        raise UsageError(
+            f"data.channels is {shown(section['channels'])}, expected 3 (RGB) or 1 (grey)"
+        )
     check_choice("data.fit", section["fit"], FITS)
 
 

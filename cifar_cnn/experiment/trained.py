@@ -7,7 +7,7 @@ from typing import Any
 
 from cifar_cnn import checkpoint, hosts, rundir
 from cifar_cnn import mesh as mesh_lib
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.data import Examples, Facts
 from cifar_cnn.experiment.building import Experiment, build
 from cifar_cnn.experiment.loading import load_evaluation, start_devices
@@ -76,7 +76,10 @@ def open_trained(
     step = checkpoint.choose(workdir, which)
     mesh = start_devices(config)
     step = hosts.from_first(step)
-    say(f"{mesh_lib.describe(mesh)}, {workdir}, checkpoint of step {step}, trained on {facts.name}")
+    say(
+        f"{mesh_lib.describe(mesh)}, {printable(workdir)}, checkpoint of step {step}, trained on "
+        f"{facts.name}"
+    )
     run = build(config, facts, mesh, tta=tta)
     try:
         state = checkpoint.restore(workdir, step, run.abstract_state)

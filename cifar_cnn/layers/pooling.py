@@ -31,31 +31,36 @@ def pool(
       UsageError: unknown kind or padding, or a window that does not fit.
     """
     check_choice("pool", kind, POOLS)
-    height, width = output_shape(x.shape[1:3], window, stride, padding)
-    inside = np.ones(x.shape[1:3], np.float32)
+    x_size = x.shape[1:3]
+    height, width = output_shape(x_size, window, stride, padding)
+    pads = lax.padtype_to_pads(x_size, window, stride, padding)
     if padding == "SAME":
-        pads = lax.padtype_to_pads(x.shape[1:3], window, stride, "SAME")
-        inside = np.pad(inside, pads)
         outside = jnp.asarray(-jnp.inf if kind == "max" else 0.0, x.dtype)
         x = lax.pad(x, outside, [(0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)])
 
-    def taps(array: jax.Array, axis: int) -> list[jax.Array]:
-        """Each of the window's pixels for all outputs at once, as slices of axis and axis + 1."""
-        rows = [
-            lax.slice_in_dim(array, i, i + (height - 1) * stride[0] + 1, stride[0], axis)
-            for i in range(window[0])
-        ]
-        return [
-            lax.slice_in_dim(row, j, j + (width - 1) * stride[1] + 1, stride[1], axis + 1)
-            for row in rows
-            for j in range(window[1])
-        ]
-
+    # Each of the window's pixels for all outputs at once.
+    rows = [
+        lax.slice_in_dim(x, i, i + (height - 1) * stride[0] + 1, stride[0], axis=1)
+        for i in range(window[0])
+    ]
+    taps = [
+        lax.slice_in_dim(row, j, j + (width - 1) * stride[1] + 1, stride[1], axis=2)
+        for row in rows
+        for j in range(window[1])
+    ]
     if kind == "max":
-        return functools.reduce(_maximum, taps(x, 1))
-    total = functools.reduce(jnp.add, taps(x, 1))
-    count = functools.reduce(jnp.add, taps(jnp.asarray(inside), 0))
-    return total / count.astype(x.dtype)[None, :, :, None]
+        return functools.reduce(_maximum, taps)
+    high, wide = (
+        jnp.asarray(_inside(*sizes), x.dtype)
+        for sizes in zip(x_size, window, stride, pads, (height, width), strict=True)
+    )
+    return functools.reduce(jnp.add, taps) / (high.reshape(1, -1, 1, 1) * wide.reshape(1, 1, -1, 1))
+
+
+def _inside(size: int, window: int, stride: int, pads: tuple[int, int], count: int) -> np.ndarray:
+    """float32 [count]: how many pixels of each window lie inside the image, along one axis."""
+    first = np.arange(count) * stride - pads[0]
+    return (np.minimum(first + window, size) - np.maximum(first, 0)).astype(np.float32)
 
 
 def _maximum(a: jax.Array, b: jax.Array) -> jax.Array:

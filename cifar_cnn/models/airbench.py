@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cifar_cnn.checks import UsageError, check_bool, check_choice, check_int, check_number
+from cifar_cnn.checks import UsageError, check_bool, check_choice, check_int, check_number, shown
 from cifar_cnn.layers import ACTIVATIONS, Activation, Conv, Pool
 from cifar_cnn.models.global_pool import GlobalPool
 from cifar_cnn.models.initializers import dirac, whitening_kernel
@@ -175,7 +175,7 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
     widths = section["widths"]
     if not isinstance(widths, tuple | list) or not widths:
         raise UsageError(
-            f"{key}widths is {widths!r}, expected a non-empty tuple such as (64, 256, 256)"
+            f"{key}widths is {shown(widths)}, expected a non-empty tuple such as (64, 256, 256)"
         )
     for width in widths:
         check_int(key + "widths", width, minimum=1, maximum=65536)

@@ -16,6 +16,7 @@ from cifar_cnn.checks import (
     check_choice,
     check_int,
     check_number,
+    shown,
 )
 from cifar_cnn.layers import (
     ACTIVATIONS,
@@ -247,14 +248,14 @@ def check(section: dict[str, Any]) -> tuple[str, ...]:
         if not isinstance(section[name], tuple | list):
             example = "((32, 32), (64, 64))" if name == "filters" else "(512,)"
             raise UsageError(
-                f"{key}{name} is {section[name]!r}, expected a tuple such as {example}"
+                f"{key}{name} is {shown(section[name])}, expected a tuple such as {example}"
             )
     count = len(section["filters"])
     for stage in section["filters"]:
         if not isinstance(stage, tuple | list) or not stage:
             raise UsageError(
-                f"{key}filters is {section['filters']!r}, expected one non-empty tuple a stage, "
-                "such as ((32, 32), (64, 64))"
+                f"{key}filters is {shown(section['filters'])}, expected one non-empty tuple a "
+                "stage, such as ((32, 32), (64, 64))"
             )
         for features in stage:
             check_int(key + "filters", features, minimum=1, maximum=65536)
@@ -265,14 +266,15 @@ def check(section: dict[str, Any]) -> tuple[str, ...]:
         value = section[name]
         if isinstance(value, tuple | list) and len(value) != count:
             raise UsageError(
-                f"{key}{name} is {value!r}: {len(value)} values for {count} stages in "
+                f"{key}{name} is {shown(value)}: {len(value)} values for {count} stages in "
                 f"{key}filters, expected one value for all or one a stage"
             )
         for one in per_stage(value, 1):
             check_one(key + name, one, **limits)
 
-    for name in ("kernel_size", "stride", "dilation", "groups", "pool_size", "pool_stride"):
+    for name in ("kernel_size", "stride", "dilation", "groups", "pool_stride"):
         check_each(name, check_int, minimum=1, maximum=1024)
+    check_each("pool_size", check_int, minimum=1, maximum=128)  # Computed tap by tap, as well.
     check_each("conv", check_choice, known=CONVOLUTIONS)
     check_each("padding", check_choice, known=PADDINGS)
     check_each("pool", check_choice, known=(*POOLS, "none"))

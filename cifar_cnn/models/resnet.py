@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from cifar_cnn.checks import UsageError, check_bool, check_int, check_number
+from cifar_cnn.checks import UsageError, check_bool, check_int, check_number, shown
 from cifar_cnn.layers import Activation, Conv
 from cifar_cnn.models.global_pool import GlobalPool
 
@@ -141,19 +141,20 @@ def check(section: Mapping[str, Any]) -> tuple[str, ...]:
     for name, example in (("stage_sizes", "(2, 2, 2, 2)"), ("widths", "(64, 128, 256, 512)")):
         if not isinstance(section[name], tuple | list) or not section[name]:
             raise UsageError(
-                f"{key}{name} is {section[name]!r}, expected a non-empty tuple such as {example}"
+                f"{key}{name} is {shown(section[name])}, expected a non-empty tuple such "
+                f"as {example}"
             )
         for value in section[name]:
             check_int(key + name, value, minimum=1, maximum=65536)
     if sum(section["stage_sizes"]) > _MOST_BLOCKS:
         raise UsageError(
-            f"{key}stage_sizes is {section['stage_sizes']!r}, expected {_MOST_BLOCKS} blocks "
+            f"{key}stage_sizes is {shown(section['stage_sizes'])}, expected {_MOST_BLOCKS} blocks "
             "altogether at most"
         )
     stages, widths = len(section["stage_sizes"]), len(section["widths"])
     if stages != widths:
         raise UsageError(
-            f"{key}widths is {section['widths']!r}: {widths} values for {stages} stages in "
+            f"{key}widths is {shown(section['widths'])}: {widths} values for {stages} stages in "
             f"{key}stage_sizes, expected one a stage"
         )
     check_bool(key + "zero_init_residual", section["zero_init_residual"])

@@ -34,10 +34,10 @@ def check_lr_mults(lr_mults: LrMults) -> None:
     """Raises UsageError, naming `optim.lr_mults`, unless it is pairs of pattern and factor."""
     example = "expected pairs of a pattern and a factor, such as (('.*/bias', 2.0),)"
     if not isinstance(lr_mults, tuple | list):
-        raise UsageError(f"optim.lr_mults is {lr_mults!r}, {example}")
+        raise UsageError(f"optim.lr_mults is {shown(lr_mults)}, {example}")
     for pair in lr_mults:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise UsageError(f"optim.lr_mults has {pair!r}, {example}")
+            raise UsageError(f"optim.lr_mults has {shown(pair)}, {example}")
         pattern, factor = pair
         try:
             with warnings.catch_warnings():
@@ -70,8 +70,8 @@ def lr_factors(params: optax.Params, lr_mults: LrMults) -> optax.Params:
             some = ", ".join(left[:6]) + (", ..." if len(left) > 6 else "")
             which = "left by the patterns before it" if number else "of the network"
             raise UsageError(
-                f"optim.lr_mults has {pattern!r}, which matches no parameter {which}, expected the "
-                f"whole path of one of: {some or 'none are left'}"
+                f"optim.lr_mults has {shown(pattern)}, which matches no parameter {which}, "
+                f"expected the whole path of one of: {some or 'none are left'}"
             )
     return jax.tree.unflatten(
         jax.tree.structure(params), [lr_factor(path, lr_mults) for path in paths]

@@ -17,6 +17,7 @@ from cifar_cnn.checks import UsageError, check_choice, check_shape
 from cifar_cnn.files import replacing
 from cifar_cnn.report.figure import FONT, new_figure, plottable, save
 from cifar_cnn.report.predictions import check_labels
+from cifar_cnn.report.table import csv_name
 
 ROWS = ("true", "predicted")
 MOST_ANNOTATED = 20  # Classes up to which the numbers in the cells can be read.
@@ -70,8 +71,9 @@ def write_csv(
     matrix, columns = _orient(_check_matrix(matrix, class_names), rows)
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([f"{rows} \\ {columns}", *class_names])
-        for name, counts in zip(class_names, matrix.tolist(), strict=True):
+        names = [csv_name(name) for name in class_names]
+        writer.writerow([f"{rows} \\ {columns}", *names])
+        for name, counts in zip(names, matrix.tolist(), strict=True):
             writer.writerow([name, *counts])
 
 

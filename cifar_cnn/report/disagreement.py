@@ -15,6 +15,7 @@ from cifar_cnn.checks import UsageError
 from cifar_cnn.files import replacing
 from cifar_cnn.report.figure import COLOURS, TEXT, new_figure, plottable, save, show_image
 from cifar_cnn.report.predictions import Predictions
+from cifar_cnn.report.table import csv_name
 
 COLUMNS = (
     "index", "true", "true_name", "right",
@@ -64,7 +65,7 @@ def write_csv(path: str | os.PathLike, a: Predictions, b: Predictions) -> None:
     Raises:
       MachineError: if the file cannot be written.
     """
-    names, p_a, p_b = a.class_names, _confidence(a), _confidence(b)
+    names, p_a, p_b = [csv_name(name) for name in a.class_names], _confidence(a), _confidence(b)
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

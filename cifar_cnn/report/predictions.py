@@ -13,6 +13,7 @@ import numpy as np
 
 from cifar_cnn.checks import UsageError, check_shape
 from cifar_cnn.files import replacing
+from cifar_cnn.report.table import csv_name
 
 COLUMNS = ("index", "true", "true_name", "predicted", "predicted_name", "correct", "probability")
 
@@ -124,13 +125,14 @@ def write_predictions_csv(
     # From the logits: probabilities of near-equal logits can round to a tie.
     predicted = logits.argmax(axis=1)
     names = list(class_names)
+    cells = [csv_name(name) for name in names]
     # Lists of plain Python numbers: csv prints them about ten times faster than numpy scalars.
     columns = (
         indices.tolist(),
         labels.tolist(),
-        [names[label] for label in labels],
+        [cells[label] for label in labels],
         predicted.tolist(),
-        [names[label] for label in predicted],
+        [cells[label] for label in predicted],
         (labels == predicted).astype(int).tolist(),
         np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0].tolist(),
         *probabilities.T.tolist(),

@@ -1,4 +1,4 @@
-"""A table as plain text."""
+"""A table as plain text, and names in tables that other programs open."""
 
 from collections.abc import Sequence
 
@@ -31,3 +31,9 @@ def format_table(
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     table = [text(lines[0]), rule, *map(text, lines[1:])]
     return "\n".join([rule, *table, rule] if framed else table)
+
+
+def csv_name(name: str) -> str:
+    """A class name for a cell of a CSV file: with an apostrophe before it where a spreadsheet would
+    take it for a formula and carry it out."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

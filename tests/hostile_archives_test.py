@@ -1,0 +1,197 @@
+"""Archives made to harm: pickles that call, exhaust or crash, and tar files with tricks in them."""
+
+import io
+import os
+import pickle
+import random
+import resource
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+
+from cifar_cnn.checks import UsageError
+from cifar_cnn.datasets import archive, unpickle
+from tests import commands
+from tests.prepare_data_test import (
+    flavour,
+    python2_pickle,
+    small_archives,
+    synthetic_files,
+    write_tar,
+)
+
+__all__ = ["small_archives"]  # Used by pytest.
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(tR"
+DTYPE = b"cnumpy\ndtype\n(U\x02u1tR"
+
+
+def as_dict(value, key=b"K\x01"):
+    return b"\x80\x02}" + key + value + b"s."
+
+
+def state(shape, dtype=DTYPE, data=b"U\x00"):
+    return as_dict(ARRAY + b"(K\x01" + shape + dtype + b"\x89" + data + b"tb")
+
+
+ATTACKS = {
+    "posix.system": b"cposix\nsystem\n(U\x04exitR.",
+    "builtins.eval": b"cbuiltins\neval\n(U\x011tR.",
+    "copyreg._reconstructor": b"ccopyreg\n_reconstructor\n.",
+    "numpy.load": b"cnumpy\nload\n.",
+    "numpy.core.multiarray.fromfile": as_dict(b"cnumpy.core.multiarray\nfromfile\n(U\x01/tR"),
+    # A memo of 2^31 places, a tuple too deep to be hashed, a shape of 4 GB of text.
+    "memo": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "deep key": as_dict(b"K\x01", key=b")" + b"\x85" * 300_000),
+    "deep value": as_dict(b")" + b"\x85" * 900_000),
+    "too many": as_dict(b"]" + b"Na" * 600_000),
+    "shape": state(b"(J" + struct.pack("<i", 10**9) + b"U\x04aaaat"),
+    "negative shape": state(b"(J\xff\xff\xff\xffJ\xff\xff\xff\xfft", data=b"U\x01a"),
+    "objects": state(b"(K\x01t", dtype=b"cnumpy\ndtype\n(U\x02|OtR", data=b"U\x01a"),
+    "attribute of a function": b"\x80\x02}c_codecs\nencode\nN}U\x0b__defaults__Ns\x86b0.",
+    "state of a class": as_dict(b"cnumpy\nndarray\n}b"),
+    "call of a value": as_dict(b"U\x01a(tR"),
+    "codec": as_dict(b"c_codecs\nencode\n(X\x01\x00\x00\x00aU\x03zipt R".replace(b" ", b"")),
+    "another instruction": b"\x80\x02}\x8b\x04\x00\x00\x00\x01\x02\x03\x04.",
+    "persistent": as_dict(b"U\x01aQ"),
+    "extension": as_dict(b"\x82\x01"),
+    "instance": b"(i__main__\nX\n.",
+    "protocol 5": pickle.dumps({"a": bytearray(9)}, protocol=5),
+    "list as key": as_dict(b"K\x01", key=b"]"),
+    "holds itself": b"\x80\x02]q\x00h\x00a.",
+    "empty stack": b"\x80\x02s.",
+    "no mark": b"\x80\x02t.",
+    "long text": b"}I1\nL" + b"9" * 5000 + b"L\ns.",
+    "cut": python2_pickle({b"data": np.zeros((3, 4), np.uint8)})[:-3],
+    "nothing": b"",
+}
+READ = """
+import resource, sys
+from cifar_cnn.datasets import unpickle
+
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2)
+from tests.hostile_archives_test import ATTACKS
+for name, data in ATTACKS.items():
+    try:
+        print(name, "|", sorted(unpickle.loads(data)))
+    except unpickle.MalformedError as error:
+        print(name, "|", "refused:", error)
+"""
+
+
+def test_pickles_that_attack_are_refused_in_little_memory(tmp_path):
+    out = commands.run("-c", READ, cwd=tmp_path)
+    found = dict(line.split(" | ") for line in out.splitlines())
+    assert found.keys() == ATTACKS.keys()
+    # A memo is a table, and a value is never hashed: these two are harmless, and are read.
+    assert {name for name, end in found.items() if not end.startswith("refused:")} <= {
+        "memo", "deep value",
+    }  # fmt: skip
+    for name in list(ATTACKS)[:5]:
+        assert found[name] == f"refused: names {name}, which no CIFAR file does"
+    assert not list(tmp_path.iterdir())
+
+
+def test_random_changes_of_a_pickle_are_read_or_refused():
+    rng = random.Random(0)
+    whole = python2_pickle({b"data": np.zeros((3, 4), np.uint8), b"labels": [1, 2, 3]})
+    outcomes = set()
+    for _ in range(3000):
+        content = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        try:
+            value = unpickle.loads(bytes(content))
+            outcomes.add(type(value))
+        except unpickle.MalformedError as error:
+            outcomes.add(type(error))
+    assert outcomes == {dict, unpickle.MalformedError}
+
+
+def tampered(rng, whole):
+    """A tar file with headers that lie; most have right checksums all the same."""
+    content = bytearray(whole)
+    heads = [at for at in range(0, len(content), 512) if content[at + 257 : at + 262] == b"ustar"]
+    for _ in range(rng.choice((1, 2, 4))):
+        at = rng.choice(heads)
+        kind = rng.choice(("type", "size", "pax", "byte", "name"))
+        if kind == "type":
+            content[at + 156] = rng.choice(b"gxLKSDVMNA01234567\0")
+        elif kind == "size":
+            sizes = (b"\xff" * 12, b"\x80" + b"\xff" * 11, b"77777777777\0", b"-0000000001\0")
+            content[at + 124 : at + 136] = rng.choice(sizes)
+        elif kind == "pax":
+            content[at + 156] = ord("x")
+            records = (
+                b"25 GNU.sparse.map=a,b,c,d\n", b"11 path=\xff\xff\xff\n", b"99999999 size=1\n",
+                b"-1 size=-5\n", b"0 =\n", b"20 size=-99999999\n", b"18 path=/etc/motd\n",
+            )  # fmt: skip
+            content[at + 512 : at + 542] = rng.choice(records).ljust(30, b"\n")
+        elif kind == "name":
+            names = (
+                b"../../evil",
+                b"/evil",
+                b"a\x1b[31m\nb",
+                b"\xff\xfe",
+                b"cifar-10-batches-bin/.",
+            )
+            content[at : at + 100] = rng.choice(names).ljust(100, b"\0")
+        else:
+            content[rng.randrange(at, min(at + 600, len(content)))] = rng.randrange(256)
+        if rng.random() < 0.9:
+            head = content[at : at + 512]
+            total = 256 + sum(head[:148]) + sum(head[156:])
+            content[at + 148 : at + 156] = b"%06o\0 " % total
+    return bytes(content[: rng.randrange(len(content))] if rng.random() < 0.2 else content)
+
+
+def test_tampered_tar_files_are_read_or_refused_and_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(1)
+    members = synthetic_files(flavour("cifar-10-binary"))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = len(data), {"comment": "x" * 40}
+            tar.addfile(info, io.BytesIO(data))
+    path = tmp_path / "a.tar"
+    messages, read = [], 0
+    for _ in range(500):
+        path.write_bytes(tampered(rng, buffer.getvalue()))
+        try:
+            archive.read(path, [].append)
+            read += 1
+        except UsageError as error:
+            messages.append(str(error))
+    assert min(read, len(messages)) > 25
+    assert any("points out of the archive" in message for message in messages)
+    assert all(message.startswith(str(path)) and "\n" not in message for message in messages)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8 << 20
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.BLKTYPE, tarfile.CONTTYPE, b"Z"])
+def test_members_of_odd_types_are_refused_or_read_as_files(kind, tmp_path):
+    path = write_tar(tmp_path / "a.tar", synthetic_files(flavour("cifar-10-binary")), mode="w")
+    with tarfile.open(path, "a") as tar:
+        odd = tarfile.TarInfo("cifar-10-batches-bin/readme.html")
+        odd.type = kind
+        tar.addfile(odd)
+    try:
+        assert archive.read(path, [].append).name == "cifar10"
+    except UsageError as error:
+        assert "is a link or device" in str(error)  # noqa: PT017
+    assert os.listdir(tmp_path) == ["a.tar"]
+
+
+def test_a_member_given_twice_is_refused(tmp_path):
+    members = synthetic_files(flavour("cifar-10-binary"))
+    path = write_tar(tmp_path / "a.tar", members, mode="w")
+    with tarfile.open(path, "a") as tar:
+        name = next(iter(members))
+        tar.addfile(tarfile.TarInfo(f"./{name}"))
+    with pytest.raises(UsageError, match="occurs twice"):
+        archive.read(path)
