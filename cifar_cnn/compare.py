@@ -101,7 +101,7 @@ def compare_runs(
             title=f"{a.facts.name} {split}: right in one network, wrong in the other",
         )
         written += [f"{stem}.csv", f"{stem}.png"]
-    print(f"\nwritten to {folder}: {', '.join(written)}")
+    print(f"\nwritten to {printable(folder)}: {', '.join(written)}")
     return comparison
 
 
@@ -125,7 +125,7 @@ def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
 def _check(workdir: pathlib.Path, which: str) -> dict[str, Any]:
     """Reads a run but for its evaluation; the fields of `Run`."""
     config = rundir.read(workdir, "config.json")
-    facts = Facts.from_json(rundir.read(workdir, "run.json")["data"])
+    facts = Facts.from_json(rundir.read(workdir, "run.json").get("data"))
     step = checkpoint.choose(workdir, which)
     recipe = {
         key: value
@@ -154,7 +154,10 @@ def _evaluated(
     found = read_evaluation(workdir, split, step)
     if found is not None:
         return found
-    print(f"{workdir}: step {step} has no evaluation on {split} yet, so it is evaluated now")
+    print(
+        f"{printable(workdir)}: step {step} has no evaluation on {split} yet, so it is "
+        "evaluated now"
+    )
     # Runs may come from several machines: all are evaluated on what there is here.
     here = {"platform": "auto", "cpu_devices": 0, **settings}
     result = evaluate(workdir, split=split, which=which, tta=False, rows="true", settings=here)

@@ -149,7 +149,7 @@ def load_arrays(
                 say(f"cache {printable(entry)} is damaged ({printable(error)[:200]}): made anew")
                 _set_aside(entry)
         count = info.splits[split].num_examples
-        say(f"decoding {info.name} {split}, {count:,} images, once into {entry}")
+        say(f"decoding {info.name} {split}, {count:,} images, once into {printable(entry)}")
         _write_entry(entry, *_decode(builder, split))
         return Arrays(*_read_entry(entry, len(class_names)), class_names)
     except OSError as error:

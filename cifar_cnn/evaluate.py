@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn import experiment, files, hosts
-from cifar_cnn.checks import check_choice
+from cifar_cnn.checks import check_choice, printable
 from cifar_cnn.report import classification, confusion, predictions
 from cifar_cnn.report.results import evaluation_folder
 
@@ -77,5 +77,5 @@ def evaluate_run(
     )
     print(classification.format_report(metrics))
     print(confusion.format_matrix(matrix, facts.class_names, rows))
-    print(f"written to {folder}")
+    print(f"written to {printable(folder)}")
     return metrics

@@ -14,7 +14,7 @@ import numpy as np
 from cifar_cnn import augment as augment_lib
 from cifar_cnn import data as data_lib
 from cifar_cnn import experiment, files
-from cifar_cnn.checks import UsageError, check_int, check_shape
+from cifar_cnn.checks import UsageError, check_int, check_shape, printable
 from cifar_cnn.report import exploration, gallery
 
 _SPLITS = ("train", "validation", "test")
@@ -105,7 +105,7 @@ def explore(
         _add_files(summary["duplicates"], {split: builder.file_names(split) for split in arrays})
     summary["notes"] = exploration.notes(summary)
     out = pathlib.Path(out)
-    say(f"drawing pictures in {out}")
+    say(f"drawing pictures in {printable(out)}")
     summary["files"] = _draw(config, summary, arrays, out, examples=examples, say=say)
     files.write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     say(exploration.format_summary(summary))

@@ -81,7 +81,7 @@ def filter_picture(
         _say(results)
         title = f"{title}: {results[0].name}, {_settings(padding, stride, relu)}"
         pictures.plot(image, results, path, title=title, window=_window(image, results[0]))
-    print(f"written to {path}")
+    print(f"written to {printable(path)}")
     return path
 
 

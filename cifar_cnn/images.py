@@ -6,8 +6,10 @@ pixels is refused from its header, and whatever goes wrong is one line that name
 
 import contextlib
 import logging
+import mmap
 import os
 import pathlib
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -37,6 +39,10 @@ _OTHERS = {
 # A JPEG is decoded at a fraction of its size only where that leaves so many pixels for each one
 # that is kept: enough that resampling decides what the small picture looks like.
 _DRAFT_FACTOR = 8
+# Of a JPEG: in compressed data 0xFF is followed by 0 or by one of the eight restart markers.
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_MOST_SCANS = 100
+_MOST_SEGMENTS = 10_000
 # Pillow reports some faults of a file twice: as an error, and in a log that nobody asked for.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
@@ -107,11 +113,34 @@ def _decode(path: str | os.PathLike, mode: str, enough: int | None = None) -> Im
     with Image.open(path, formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(path)
         if enough is not None:
             image.draft(None, (enough, enough))
         with _quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         return _upright(_convert(image, mode), _orientation(image))
+
+
+def _check_scans(path: str | os.PathLike) -> None:
+    """Raises UsageError for a JPEG that goes over its picture again and again: a scan of 30 bytes
+    takes a tenth of a second, and a file has room for millions."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = scans = 0
+        for _ in range(_MOST_SEGMENTS):
+            found = _JPEG_MARKER.search(content, place)
+            if found is None or found[1] == b"\xd9":
+                return
+            place = found.end()
+            if found[1] not in (b"\x01", b"\xd8"):  # All others say how long they are.
+                place += int.from_bytes(content[place : place + 2])
+            scans += found[1] == b"\xda"
+            if scans > _MOST_SCANS:
+                break
+    raise UsageError(
+        f"{printable(path)} is broken: a JPEG of more than {_MOST_SCANS} scans, where a dozen is "
+        "usual"
+    )
 
 
 def list_files(folder: str | os.PathLike) -> list[pathlib.Path]:

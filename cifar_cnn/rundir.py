@@ -133,8 +133,10 @@ def read(workdir: pathlib.Path, name: str) -> dict[str, Any]:
             f"{workdir} is not a run directory: it has no {name}; give --workdir the directory "
             "that cifar_cnn.main trained in"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}; restore it from a copy") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no keys and values; restore it from a copy")
     if name == "run.json" and values.get("format") != FORMAT:
         raise UsageError(
             f"{workdir} was written by another version of cifar_cnn (commit "

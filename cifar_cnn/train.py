@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cifar_cnn import checkpoint, experiment, files, hosts, lock, mesh, peers, rundir
-from cifar_cnn.checks import MachineError
+from cifar_cnn.checks import MachineError, printable
 from cifar_cnn.progress import Progress
 from cifar_cnn.record import Scalars
 from cifar_cnn.report.summary import format_summary, summarize
@@ -73,7 +73,7 @@ def _train(
     watch: Watch,
     check_held: Callable[[], None],
 ) -> TrainState:
-    print(f"{mesh.describe(devices)}, run directory {workdir}")
+    print(f"{mesh.describe(devices)}, run directory {printable(workdir)}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
     run = experiment.build(config, facts, devices)
     if run.busy_devices < devices.size:
@@ -186,7 +186,7 @@ def _train(
 
 
 def _next_command(workdir: pathlib.Path) -> str:
-    return f"evaluate with: python scripts/evaluate.py --workdir={workdir}"
+    return f"evaluate with: python scripts/evaluate.py --workdir={printable(workdir)}"
 
 
 def _window_end(run: experiment.Experiment, step: int) -> int:

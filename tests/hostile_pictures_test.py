@@ -7,11 +7,14 @@ import io
 import json
 import os
 import struct
+import time
 import zlib
 
 import pytest
 from PIL import Image
 
+from cifar_cnn import images
+from cifar_cnn.checks import UsageError
 from tests import commands, mutations
 
 pytestmark = pytest.mark.skipif(
@@ -52,6 +55,24 @@ def test_mutated_pictures_are_read_or_refused_in_one_line(tmp_path):
     written = {path.name for path in base.iterdir()}
     assert written == {"beside.txt", "target"}
     assert {path.name for path in target.iterdir()} == {"pictures", "cache"}
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_at_once(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    assert len(last) < 40
+    path = tmp_path / "a.jpg"
+    # Behind the end of the picture anything may stand, as the film that some cameras add.
+    path.write_bytes(whole + b"\xff\xda\x00\x02" * 500)
+    assert images.read_image(path, image_shape=(8, 8, 1)).max() == 0
+    for content in (last * 5000, b"\xff\xfe\x00\x02" * 20_000):
+        path.write_bytes(whole[:-2] + content + whole[-2:])
+        begin = time.monotonic()
+        with pytest.raises(UsageError, match=r"a\.jpg is broken: a JPEG of more than 100 scans"):
+            images.read_image(path, image_shape=(8, 8, 1))
+        assert time.monotonic() - begin < 2
 
 
 def png(width, height, *chunks, colour=2, bits=8, rows=b""):

@@ -113,7 +113,8 @@ class ImageFolder:
             names = [printable(picture.name) for picture, _ in faults]
             self.say(
                 f"note: {len(faults):,} of {len(pictures):,} files of {split} left out, as they "
-                f"cannot be read: {in_short(names)}; reasons in {folder / 'left_out.txt'}"
+                f"cannot be read: {in_short(names)}; reasons in "
+                f"{printable(folder / 'left_out.txt')}"
             )
         return examples
 
@@ -146,7 +147,7 @@ class ImageFolder:
                 count = len(path.read_bytes().splitlines())
                 yield (
                     f"note: {count:,} of {len(pictures):,} files of {split} left out, as they "
-                    f"cannot be read: see {path}"
+                    f"cannot be read: see {printable(path)}"
                 )
 
     def _read(self, split: str, pictures: Sequence[Picture]) -> Iterator[np.ndarray | UsageError]:

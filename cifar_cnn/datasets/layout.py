@@ -235,7 +235,10 @@ def _walk(folder: str) -> Iterator[tuple[os.DirEntry | None, str]]:
     stack, seen = [(folder, "")], set()
     while stack:
         path, prefix = stack.pop()
-        about = os.stat(path)
+        try:
+            about = os.stat(path)
+        except OSError as error:
+            raise UsageError(f"{printable(path)} cannot be read: {error.strerror}") from error
         if (about.st_dev, about.st_ino) in seen:
             yield None, prefix
             continue

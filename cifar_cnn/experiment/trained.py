@@ -72,7 +72,7 @@ def open_trained(
         )
     config = rundir.read(workdir, "config.json")
     config["run"].update(settings or {})
-    facts = Facts.from_json(rundir.read(workdir, "run.json")["data"])
+    facts = Facts.from_json(rundir.read(workdir, "run.json").get("data"))
     step = checkpoint.choose(workdir, which)
     mesh = start_devices(config)
     step = hosts.from_first(step)

@@ -105,5 +105,5 @@ def explain_run(
     print(f"{subject.name}: {names[predicted]} with {share}{true}")
     if layer is None:
         print("no Grad-CAM: this network has no feature maps; saliency.png stands in for it")
-    print(f"written to {folder}")
+    print(f"written to {printable(folder)}")
     return explanation
