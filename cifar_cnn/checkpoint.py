@@ -302,7 +302,7 @@ def choose(workdir: pathlib.Path, which: str) -> int:
                 f"--checkpoint=latest, or one of {names}"
             )
         return max(scored)[1]
-    if which.isdecimal() and int(which) in known:
+    if which.isdecimal() and len(which) < 20 and int(which) in known:
         return int(which)
     raise UsageError(f"--checkpoint is {which!r}, expected best, latest or one of {names}")
 

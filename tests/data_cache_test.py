@@ -231,17 +231,17 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert incomplete(tmp_path) == []
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_preparing_a_set_that_was_killed_leaves_nothing_for_the_next(tmp_path, seconds):
     script = ("scripts/prepare_data.py", "--name=shapes10", f"--data_dir={tmp_path}")
     process = commands.start(*script)
     begin = time.monotonic()
-    while not incomplete(tmp_path) and time.monotonic() - begin < 60:
+    while not incomplete(tmp_path) and process.poll() is None and time.monotonic() - begin < 60:
         time.sleep(0.02)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    if seconds < 2:  # On a quick machine it may be done by then.
+    if not seconds:  # On a quick machine it may be done by then.
         assert incomplete(tmp_path)
     commands.run(*script)
     assert [path.name for path in tmp_path.iterdir()] == ["shapes10"]

@@ -45,8 +45,8 @@ ATTACKS = {
     # A memo of 2^31 places, a tuple too deep to be hashed, a shape of 4 GB of text.
     "memo": b"\x80\x02}r\xff\xff\xff\x7f.",
     "deep key": as_dict(b"K\x01", key=b")" + b"\x85" * 300_000),
-    "deep value": as_dict(b")" + b"\x85" * 900_000),
-    "too many": as_dict(b"]" + b"Na" * 600_000),
+    "deep value": as_dict(b")" + b"\x85" * 100_000),
+    "too many": as_dict(b"]" + b"Na" * 500_001),
     "shape": state(b"(J" + struct.pack("<i", 10**9) + b"U\x04aaaat"),
     "negative shape": state(b"(J\xff\xff\xff\xffJ\xff\xff\xff\xfft", data=b"U\x01a"),
     "objects": state(b"(K\x01t", dtype=b"cnumpy\ndtype\n(U\x02|OtR", data=b"U\x01a"),
@@ -98,7 +98,7 @@ def test_random_changes_of_a_pickle_are_read_or_refused():
     rng = random.Random(0)
     whole = python2_pickle({b"data": np.zeros((3, 4), np.uint8), b"labels": [1, 2, 3]})
     outcomes = set()
-    for _ in range(3000):
+    for _ in range(2000):
         content = bytearray(whole)
         for _ in range(rng.choice((1, 1, 2, 5))):
             content[rng.randrange(len(content))] = rng.randrange(256)
@@ -159,14 +159,14 @@ def test_tampered_tar_files_are_read_or_refused_and_write_nothing(tmp_path, monk
             tar.addfile(info, io.BytesIO(data))
     path = tmp_path / "a.tar"
     messages, read = [], 0
-    for _ in range(500):
+    for _ in range(300):
         path.write_bytes(tampered(rng, buffer.getvalue()))
         try:
             archive.read(path, [].append)
             read += 1
         except UsageError as error:
             messages.append(str(error))
-    assert min(read, len(messages)) > 25
+    assert min(read, len(messages)) > 10
     assert any("points out of the archive" in message for message in messages)
     assert all(message.startswith(str(path)) and "\n" not in message for message in messages)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tar"]

@@ -96,7 +96,7 @@ def nothing_compiles(monkeypatch):
 
 @pytest.mark.usefixtures("nothing_compiles")
 @settings(
-    max_examples=400,
+    max_examples=250,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

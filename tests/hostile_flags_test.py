@@ -30,7 +30,7 @@ CASES = {
     "evaluate": (
         RUN,
         ["--split=tests", f"--split={ESCAPES}", "--rows=both", "--tta=1", "extra",
-         "--checkpoint=latest/..", "--checkpoint=../../x", "--data_dir=/nowhere",
+         "--checkpoint=latest/..", "--checkpoint=../../x",
          "--workdir=~nobody"],
     ),
     "explain": (
@@ -76,7 +76,8 @@ CASES = {
          f"--config.data.name={ESCAPES}", f"--config.{ESCAPES}=1", "--config.zzz=1",
          "--config.train=1",
          "--config.=1", "--config.augment.names=flip,crop", "--config.model.name=",
-         "--config.data.name='cifar11'", "--config.model.plain.pool_size=99"],
+         "--config.data.name='cifar11'", "--config.model.plain.pool_size=99",
+         "--config.data.name=gtzan", "--config.data.name=sift1m"],
     ),
     "train_seeds": (
         ("--config={root}/configs/quickstart.py", "--seeds=2"),

@@ -24,6 +24,7 @@ _EXPECTED = (
     "beside train/"
 )
 _SHOWN = 10
+_LONGEST = 300  # Characters of a file's name in a note.
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -255,12 +256,13 @@ def _find_pictures(
     found = []
     for folder in folders:
         for entry, inner in _walk(folder):
-            shown = printable(f"{os.path.relpath(folder, root)}/{inner}")
+            shown = printable(f"{os.path.relpath(folder, root)}/{inner}")[:_LONGEST]
             suffix = os.path.splitext(inner)[1].lower()
             if entry is None:
                 odd.append(f"{shown} (a link to a folder that is read already)")
             elif not os.path.exists(entry.path):
-                odd.append(f"{shown} (a link to nothing)")
+                why = "a link to nothing" if entry.is_symlink() else "cannot be opened: too deep?"
+                odd.append(f"{shown} ({why})")
             elif not os.path.isfile(entry.path):
                 odd.append(f"{shown} (a pipe, socket or device)")
             elif suffix and suffix not in SUFFIXES:

@@ -1,8 +1,11 @@
 """What TFDS knows of a data set without its data."""
 
+import contextlib
+import io
+
 import tensorflow_datasets as tfds
 
-from cifar_cnn.checks import UsageError
+from cifar_cnn.checks import UsageError, printable
 from cifar_cnn.datasets import names
 from cifar_cnn.datasets.features import check_image_classification
 
@@ -22,10 +25,16 @@ def read_metadata(name: str, *, data_dir: str | None) -> tuple[tuple[int, ...], 
     """
     root = names.default_data_dir(data_dir)
     resolved = names.resolve(name, root)
-    if resolved.builder_class is None:
-        builder = tfds.builder_from_directory(resolved.folder(root))
-    else:
-        builder = resolved.builder_class(data_dir=root, config=resolved.config)
+    quiet = io.StringIO()  # For TFDS's banners about TensorFlow.
+    try:
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            if resolved.builder_class is None:
+                builder = tfds.builder_from_directory(resolved.folder(root))
+            else:
+                builder = resolved.builder_class(data_dir=root, config=resolved.config)
+    except Exception as error:  # TFDS runs the set's own code here.
+        reason = printable(str(error) or type(error).__name__)[:120]
+        raise UsageError(f"TFDS cannot describe data set {str(resolved)!r} ({reason})") from error
     check_image_classification(builder)
     image, label = (builder.info.features[key] for key in builder.info.supervised_keys)
     if None in image.shape or label.num_classes is None:

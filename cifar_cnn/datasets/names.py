@@ -109,6 +109,11 @@ def _builder_class(dataset: str) -> type[tfds.core.DatasetBuilder] | None:
         return tfds.builder_cls(dataset)
     except ValueError:  # TFDS's DatasetNotFoundError.
         return None
+    except ImportError as error:
+        raise UsageError(
+            f"the code of data set {dataset!r} needs {error.name}, which is not installed: install "
+            f"it, or choose one of: {', '.join(KNOWN)}"
+        ) from error
 
 
 def _config_and_version(builder_class: Any, config: str | None) -> tuple[str | None, str]:

@@ -72,7 +72,7 @@ def _check_memory(config: Config, state: TrainState, features: Any, mesh: Mesh) 
     if there is None:
         return
     # Every device holds the whole state, and those of a CPU share its memory.
-    sharing = mesh.size if mesh_lib.platform_of(mesh) == "cpu" else 1
+    sharing = len(mesh.local_devices) if mesh_lib.platform_of(mesh) == "cpu" else 1
     name = f"the network of model.{config['model']['name']}"
     needed = sharing * sum(map(_bytes, jax.tree.leaves(state)))
     if needed > there:
