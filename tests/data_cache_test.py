@@ -18,6 +18,7 @@ from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.datasets import shapes10
 from tests import commands
 from tests.data_test import FakeBuilder
+from tests.folders import fill, opened
 
 
 @pytest.fixture
@@ -284,8 +285,6 @@ def test_only_what_is_surely_abandoned_is_removed(tmp_path):
 
 
 def test_lists_of_a_folder_of_pictures_are_made_anew(tmp_path):
-    from tests.folder_test import fill, opened
-
     root = fill(tmp_path / "pictures")
     expected = data.fingerprint(opened(root, tmp_path))
     (known,) = (tmp_path / "cache" / "folders").glob("*.json")

@@ -13,16 +13,10 @@ import pytest
 
 from cifar_cnn.checks import UsageError
 from cifar_cnn.datasets import archive, unpickle
-from tests import commands
-from tests.prepare_data_test import (
-    flavour,
-    python2_pickle,
-    small_archives,
-    synthetic_files,
-    write_tar,
-)
+from tests import cifar_archives, commands
+from tests.cifar_archives import flavour, python2_pickle, synthetic_files, write_tar
 
-__all__ = ["small_archives"]  # Used by pytest.
+small_archives = cifar_archives.small_archives  # For every test here.
 
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(tR"
 DTYPE = b"cnumpy\ndtype\n(U\x02u1tR"
