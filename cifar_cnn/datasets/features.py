@@ -11,7 +11,7 @@ def check_image_classification(builder: tfds.core.DatasetBuilder) -> None:
     keys = info.supervised_keys
     features = dict(info.features.items())
     expected = (tfds.features.Image, tfds.features.ClassLabel)
-    if isinstance(keys, tuple) and len(keys) == 2:
+    if isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys):
         kinds = tuple(type(features.get(key)) for key in keys)
         if kinds == expected:
             return
