@@ -182,7 +182,9 @@ def test_what_is_accepted_can_be_traced():
             jax.ShapeDtypeStruct((1000,), jnp.int32),
         )
         stop = jax.ShapeDtypeStruct((), jnp.int32)
-        state, _ = jax.eval_shape(run.train_chunk, run.abstract_state, examples, stop)
+        state, _ = jax.eval_shape(
+            run.train_chunk, run.abstract_state, examples, examples.indices, stop
+        )
         assert jax.tree.structure(state) == jax.tree.structure(run.abstract_state)
 
 
