@@ -6,7 +6,6 @@ What follows -- are the flags of cifar_cnn.main, or a script such as scripts/eva
 own. Ctrl-C and signals reach all processes, and none is left behind.
 """
 
-import argparse
 import sys
 
 from cifar_cnn import cli
@@ -14,7 +13,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Flags(
         description=__doc__.splitlines()[0], usage="%(prog)s [--processes N] [--devices N] -- FLAGS"
     )
     parser.add_argument("--processes", type=int, default=2, help="how many (default: %(default)s)")

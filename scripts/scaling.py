@@ -4,7 +4,6 @@ Compiles the training loop of each config, counts what the devices exchange in a
 the share of time in which they compute, for stated speeds. Needs no data and trains nothing.
 """
 
-import argparse
 import sys
 
 from cifar_cnn import cli
@@ -12,7 +11,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = cli.Flags(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
         "--config", action="append", required=True, metavar="FILE", help="may be repeated"
     )

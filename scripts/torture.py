@@ -5,7 +5,6 @@ directories, jumping clocks, two runs on one directory, losses that are not numb
 to go on to the same end as an unbroken one. Exit code 1 where one does not.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -14,7 +13,7 @@ from cifar_cnn import cli
 
 def main() -> None:
     """Parses flags and makes one call."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser = cli.Flags(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--faults", default="", help="with commas between them; all by default")
     parser.add_argument(
         "--tries", type=int, default=0, help="of each fault; by default 100 kills, fewer of others"

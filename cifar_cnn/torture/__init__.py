@@ -2,6 +2,6 @@
 had been.
 
 `running` makes the data and starts the runs; `kills`, `stops`, `damage`, `places`, `locks`,
-`numbers` and `processes` break them, each a function that returns trials; `faulty` is the process whose library
-calls fail; `harness` does all of it, and prints what was lost.
+`numbers` and `processes` break them, each a function that returns trials; `faulty` is the process
+whose library calls fail; `harness` does all of it, and prints what was lost.
 """
