@@ -11,7 +11,7 @@ if [ $# -lt 3 ]; then
     echo "usage: bash scripts/tpu_pod.sh NAME ZONE FLAGS-OF-cifar_cnn.main" >&2
     exit 2
 fi
-name=$1 zone=$2
+name="$1" zone="$2"
 shift 2
 
 # Every host asks the metadata server which of them it is. JAX would ask the same, but later.

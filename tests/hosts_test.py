@@ -22,7 +22,9 @@ def environment(monkeypatch):
         known = {*hosts.VARIABLES.values(), *SLURM, "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"}
         known |= {"OMPI_COMM_WORLD_RANK", "TPU_WORKER_HOSTNAMES", "TPU_WORKER_ID"}
         for name in known | {"MEGASCALE_NUM_SLICES", "MEGASCALE_SLICE_ID"}:
-            monkeypatch.delenv(name, raising=False)
+            # Set first, so that what `set_flags` sets is taken back at the end, too.
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
         for name, value in values.items():
             monkeypatch.setenv(name, value)
 
