@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import pathlib
 import random
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from cifar_cnn import files
 from cifar_cnn.checks import MachineError, UsageError, check_choice, check_int
 from cifar_cnn.report.table import format_table
+from cifar_cnn.signals import SIGNALS
 from cifar_cnn.torture import damage, kills, locks, numbers, places, processes, stops
 from cifar_cnn.torture.running import INTERVAL, Bench, Trial, prepare
 
@@ -77,6 +79,10 @@ def torture(
     check_int("--epochs", epochs, minimum=3, maximum=10_000)
     check_int("--seed", seed, minimum=0)
     check_int("--jobs", jobs, minimum=1, maximum=1000)
+    for number in SIGNALS:
+        # As nohup and '&' in a script leave it, also to the runs, which are to be interrupted.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     begun = time.monotonic()
     bench = prepare(out.absolute() / "bench", epochs, say)
     work = []
