@@ -224,7 +224,7 @@ def test_training_lowers_the_loss_and_resumes_to_the_same_bytes(training, tmp_pa
     with checkpoint.saving(tmp_path, keep_latest=2, keep_best=0) as save:
         for number in range(30):
             if number == 10:
-                save(state, None)
+                save(state, None, {})
             state, loss = step(state)
             losses.append(float(loss))
     assert losses[-1] < 0.7 * losses[0]
