@@ -111,6 +111,16 @@ def test_records_of_an_open_window_come_back_and_are_checked(workdir):
     assert "does not match its checksum" in said[0]
 
 
+def test_a_checkpoint_without_records_is_of_an_earlier_version(workdir):
+    path = workdir / "checkpoints" / "135" / "note" / "metadata"
+    note = json.loads(path.read_text())
+    del note["records"], note["checksums"]["records"]
+    path.write_text(json.dumps(note))
+    said = []
+    state, records = checkpoint.restore_newest(workdir, abstract(workdir), said.append)
+    assert (int(state.step), records, said) == (135, {}, [])
+
+
 def test_checkpoints_of_interruptions_do_not_push_out_those_that_are_due(workdir):
     state, _ = checkpoint.restore_newest(workdir, abstract(workdir))
     before = checkpoint.steps(workdir)
