@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cifar_cnn import hosts
 from cifar_cnn.checks import UsageError, check_int
@@ -24,7 +24,8 @@ _PR_SET_PDEATHSIG = 1  # Of prctl(2).
 def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: float = GRACE) -> int:
     """Runs `python -m cifar_cnn.main ARGUMENTS` in several processes, and waits for all.
 
-    Their output is passed on with '[N] ' before each line. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and
+    Their output is passed on with '[N] ' before each line; once nobody reads it, they are told by
+    SIGHUP, as by a terminal that is closed. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and
     SIGUSR2 are passed on to all. None of them outlives this process, not even where that is
     killed -9 (on Linux).
 
@@ -49,6 +50,11 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
     address = f"127.0.0.1:{_free_port()}"
     children: list[subprocess.Popen] = []
     received: list[int] = []
+    unread = threading.Lock()  # Taken for good by the first reader whose words go nowhere.
+
+    def hang_up() -> None:
+        if unread.acquire(blocking=False):
+            received.append(signal.SIGHUP)
 
     def note(number: int, frame: object) -> None:
         received.append(number)  # Passed on below, when all are there.
@@ -72,7 +78,7 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
             )
             children.append(child)
             for source, target in ((child.stdout, sys.stdout), (child.stderr, sys.stderr)):
-                reader = threading.Thread(target=_pass_on, args=(process, source, target))
+                reader = threading.Thread(target=_pass_on, args=(process, source, target, hang_up))
                 reader.start()
                 readers.append(reader)
         return _wait(children, received, grace)
@@ -120,12 +126,18 @@ def _send(child: subprocess.Popen, number: int) -> None:
         child.send_signal(number)
 
 
-def _pass_on(process: int, source, target) -> None:
-    """Copies lines with the number of their process before them."""
+def _pass_on(process: int, source, target, hang_up: Callable[[], None]) -> None:
+    """Copies lines with the number of their process before them.
+
+    Where they cannot be written any more it reads on, so that no process waits for it.
+    """
     for line in source:
         text = line.decode(errors="backslashreplace").rstrip("\n")
-        target.write(f"[{process}] {text}\n")
-        target.flush()
+        try:
+            target.write(f"[{process}] {text}\n")
+            target.flush()
+        except (OSError, ValueError):
+            hang_up()
 
 
 def _wait(children: Sequence[subprocess.Popen], received: list[int], grace: float) -> int:

@@ -24,6 +24,8 @@ def told(signum, frame):
 if what == "wait":
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(signum, told)
+if what == "talk":
+    signal.signal(signal.SIGHUP, lambda signum, frame: sys.exit(128 + signum))
 if what == "stubborn" and number:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", os.getpid(), flush=True)
@@ -32,7 +34,10 @@ if what == "done" or (what == "stubborn" and not number):
     sys.exit(7 * (what == "stubborn"))
 if what == "fail" and number:
     os.kill(os.getpid(), signal.SIGKILL)
-time.sleep(60)
+for _ in range(600):
+    if what == "talk":
+        print("still here " * 100, flush=True)
+    time.sleep(0.1)
 """
 
 
@@ -108,6 +113,15 @@ def test_one_that_does_not_end_is_killed(child):
     children = pids(process)
     code, _, _ = commands.finish(process)
     assert code == 7
+    assert all_gone(children)
+
+
+def test_when_nobody_reads_any_more_all_are_hung_up_and_none_waits_to_be_read(child):
+    process = start(child, "talk", grace=20)
+    children = pids(process)
+    process.stdout.close()
+    with process.stderr:
+        assert process.wait(20) == 128 + signal.SIGHUP
     assert all_gone(children)
 
 
