@@ -119,13 +119,23 @@ def _launched() -> tuple[str, dict[str, str]] | None:
             return name, found
     # Slices of a TPU pod, as GKE sets them, each of as many workers.
     workers = len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))
-    slices = int(os.environ.get("MEGASCALE_NUM_SLICES") or 1)
+    slices, number_of_slice = (
+        _natural(name, default)
+        for name, default in (("MEGASCALE_NUM_SLICES", 1), ("MEGASCALE_SLICE_ID", 0))
+    )
     if workers * slices == 1:
         return None
     number = os.environ.get("TPU_WORKER_ID", "")
     if number.isdecimal():
-        number = str(int(os.environ.get("MEGASCALE_SLICE_ID") or 0) * workers + int(number))
+        number = str(number_of_slice * workers + int(number))
     return "Cloud TPU", {"TPU_WORKER_HOSTNAMES": str(workers * slices), "TPU_WORKER_ID": number}
+
+
+def _natural(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise UsageError(f"{name} is {text!r}, expected a number from 0 up")
+    return int(text)
 
 
 def _is_address(text: str) -> bool:

@@ -88,6 +88,7 @@ def test_the_environment_says_which_process_this_is(environment, values, expecte
         ({**BY_HAND, "JAX_NUM_PROCESSES": "0"}, "JAX_NUM_PROCESSES is '0'"),
         ({**BY_HAND, "JAX_COORDINATOR_ADDRESS": "10.0.0.1"}, "expected HOST:PORT of process 0"),
         ({**BY_HAND, "JAX_COORDINATOR_ADDRESS": "a:70000"}, "expected HOST:PORT of process 0"),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", "MEGASCALE_NUM_SLICES": "two"}, "MEGASCALE_NUM_SLICES is"),
     ],
 )
 def test_an_environment_set_by_halves_is_refused_by_name(environment, values, message):
