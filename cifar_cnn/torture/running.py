@@ -21,7 +21,7 @@ from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.datasets import make_builder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-# Seconds. Nothing here takes so long, unless it hangs.
+# Seconds. Nothing here is silent for so long, unless it hangs.
 PATIENCE = 120.0
 PICTURES = 600
 HELD_OUT = 100
@@ -179,12 +179,18 @@ class Start:
         Raises:
           MachineError: it hangs; it is killed.
         """
-        try:
-            code = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise MachineError(f"a run hangs, see {self._logs[1]}") from None
-        return code if code >= 0 else 128 - code
+        heard, since = None, time.monotonic()
+        while True:
+            try:
+                code = self.process.wait(1)
+                return code if code >= 0 else 128 - code
+            except subprocess.TimeoutExpired:
+                said, now = [_stamp(log) for log in self._logs], time.monotonic()
+            if said != heard:
+                heard, since = said, now
+            elif now - since > PATIENCE:
+                self.process.kill()
+                raise MachineError(f"a run hangs, see {self._logs[1]}")
 
     def until(self, condition: Callable[[], bool]) -> bool:
         """Waits until `condition` holds; False if the process ends before."""
