@@ -85,6 +85,9 @@ def saving(
         ),
         best_fn=score,  # Without it Orbax keeps no metrics for the policy to see.
         cleanup_tmp_directories=True,
+        # A save is waited for anyway, and Orbax's threads wait for each other with limits by the
+        # time of day: a clock that is set meanwhile would end the run.
+        enable_async_checkpointing=False,
     )
     with _quiet_leftovers():
         manager = _told(lambda: ocp.CheckpointManager(_folder(workdir), options=options), workdir)
