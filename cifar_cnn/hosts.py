@@ -8,18 +8,17 @@ them take part in saving.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import importlib.util
 import json
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cifar_cnn import abort
 from cifar_cnn.checks import MachineError, UsageError, leaves
 
 # JAX itself is imported where it is used: mistakes in the environment are told before it is loaded.
@@ -222,33 +221,7 @@ def connect() -> None:
         ) from error
     finally:
         give_up.cancel()
-    _say_when_aborted()
-
-
-def _say_when_aborted() -> None:
-    """Ends this process with a line of ours where JAX's coordination service aborts it.
-
-    It does so when another process has died while this one waits outside of a collective, as in a
-    save, and takes no function of Python to be told by. A handler of Python's own would not run
-    before the process is gone.
-    """
-    libc = ctypes.CDLL(None)
-    libc.signal.restype = ctypes.c_void_p
-    libc.signal.argtypes = (ctypes.c_int, type(_aborted))
-    libc.signal(signal.SIGABRT, _aborted)
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _aborted(number: int) -> None:
-    del number
-    with contextlib.suppress(OSError):
-        os.write(
-            2,
-            f"error: {label()}aborted as told above, most likely because another process of this "
-            "job is gone: its own messages say why; the same command goes on after the last "
-            "checkpoint\n".encode(),
-        )
-    os._exit(1)
+    abort.announce(label())
 
 
 def _connect_seconds() -> int:
