@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorstore
 from PIL import Image
 
 from cifar_cnn import checkpoint
@@ -106,18 +108,24 @@ class Bench:
         """Starts or resumes a run."""
         return Start(self.command(workdir, *flags, fault=fault), workdir, environment)
 
-    def finish(self, workdir: pathlib.Path, *flags: str, **options: Any) -> tuple[str, "Start"]:
+    def finish(
+        self, workdir: pathlib.Path, *flags: str, but: Sequence[str] = (), **options: Any
+    ) -> tuple[str, "Start"]:
         """Runs to the end and compares with the unbroken run; returns what differs, or ''."""
         with self.start(workdir, *flags, **options) as run:
             code = run.wait()
         if code:
             return f"does not go on: exit code {code}, {run.last_words()}", run
-        return self.differs(workdir), run
+        return self.differs(workdir, but=but), run
 
-    def differs(self, workdir: pathlib.Path, unbroken: pathlib.Path | None = None) -> str:
-        """In what a finished run differs from the unbroken one; '' for in nothing."""
+    def differs(
+        self, workdir: pathlib.Path, unbroken: pathlib.Path | None = None, but: Sequence[str] = ()
+    ) -> str:
+        """In what a finished run differs from the unbroken one; '' for in nothing `but` this."""
         ours, theirs = (_result(folder) for folder in (workdir, unbroken or self.reference))
-        return "; ".join(f"{name} differs" for name in ours if ours[name] != theirs[name])
+        return "; ".join(
+            f"{name} differs" for name in ours if name not in but and ours[name] != theirs[name]
+        )
 
 
 class Start:
@@ -139,7 +147,11 @@ class Start:
         self.workdir = workdir
         workdir.parent.mkdir(parents=True, exist_ok=True)
         log = log or workdir
-        self._logs = [log.with_name(f"{log.name}.{name}") for name in ("out", "err")]
+        # One after the other on one run directory keep theirs, for who looks into a problem.
+        number = 0
+        while log.with_name(f"{log.name}.{number}.out").exists():
+            number += 1
+        self._logs = [log.with_name(f"{log.name}.{number}.{name}") for name in ("out", "err")]
         own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(environment or {})}
         with open(self._logs[0], "w") as out, open(self._logs[1], "w") as err:
             self.process = subprocess.Popen(
@@ -234,6 +246,11 @@ def is_saving(workdir: pathlib.Path) -> bool:
     return False
 
 
+def has_data(cache: pathlib.Path) -> bool:
+    """Whether a cache holds the decoded pictures, which appear there whole."""
+    return any(cache.glob("arrays/*/train/checksums.json"))
+
+
 def prepare(folder: pathlib.Path, epochs: int, say: Callable[[str], None] = print) -> Bench:
     """Makes a bench: its pictures, of CIFAR-10 where that is prepared, and the unbroken run.
 
@@ -261,13 +278,18 @@ def prepare(folder: pathlib.Path, epochs: int, say: Callable[[str], None] = prin
         Image.fromarray(np.asarray(example["image"])).save(place / f"{number}.png")
     with bench.start(bench.reference) as run:
         moments = []
-        for has_come in (lambda: "decoding" in run.out, lambda: "compiling;" in run.out, run.steps):
+        for has_come in (
+            lambda: "decoding" in run.out,
+            lambda: has_data(bench.cache),
+            lambda: "compiling;" in run.out,
+            run.steps,
+        ):
             run.until(has_come)
             moments.append(time.monotonic())
         if run.wait():
             raise MachineError(f"the unbroken run fails: {run.last_words()}")
-    data, compiling, steps = moments
-    phases = {"data": compiling - data, "compile": steps - compiling}
+    data, prepared, compiling, steps = moments
+    phases = {"data": prepared - data, "compile": steps - compiling}
     return dataclasses.replace(bench, phases={**phases, "steps": time.monotonic() - steps})
 
 
@@ -278,9 +300,31 @@ def _result(workdir: pathlib.Path) -> dict[str, Any]:
     return {
         "the list of checkpoints": known,
         "the checksum of a parameter": [json.loads(x.read_text())["checksums"] for x in notes],
+        "an array of a checkpoint": [_arrays(workdir, step) for step in known],
         "metrics.jsonl": (workdir / "metrics.jsonl").read_bytes(),
         "model.txt": (workdir / "model.txt").read_bytes(),
     }
+
+
+def _arrays(workdir: pathlib.Path, step: int) -> dict[str, str]:
+    """A hash of every array of a checkpoint, by its name.
+
+    They are read without the code that is broken here: what the run says of them, and whether it
+    compares it, plays no part.
+    """
+    base = f"file://{(workdir / 'checkpoints' / str(step) / 'state').absolute()}/"
+    store = {"driver": "ocdbt", "base": base}
+    hashes = {}
+    try:
+        keys = [key.decode() for key in tensorstore.KvStore.open(store).result().list().result()]
+        for name in (key.removesuffix(".zarray") for key in keys if key.endswith("/.zarray")):
+            spec = {"driver": "zarr", "kvstore": {**store, "path": name}}
+            array = tensorstore.open(spec).result().read().result()
+            about = f"{array.dtype} {array.shape}".encode()
+            hashes[name] = hashlib.sha256(about + array.tobytes()).hexdigest()
+    except (OSError, ValueError) as error:  # TensorStore's, for files that are spoilt.
+        hashes[base] = str(error)
+    return hashes or {base: "no arrays"}
 
 
 def _stamp(path: pathlib.Path) -> tuple[int, int, int] | None:
