@@ -24,6 +24,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], int]] = {
     "second_signal": (stops.stop_twice, 2),
     "damage": (damage.damage, 12),
     "leftovers": (damage.leftovers, 4),
+    "records": (damage.records, 12),
     "none_intact": (damage.none_intact, 2),
     "programs": (damage.programs, 2),
     "nan": (numbers.not_a_number, 4),
