@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from cifar_cnn import checkpoint
 from cifar_cnn.signals import SAME_SECONDS, SIGNALS
-from cifar_cnn.torture.running import Bench, Start, Trial, last_step
+from cifar_cnn.torture.running import INTERVAL, Bench, Start, Trial, last_step
 
 # Seconds that a signalled run may take to end; a step and a save here take well under one.
 _LIMIT = 10.0
@@ -32,12 +32,15 @@ def stop(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> 
                 time.sleep(rng.uniform(0, bench.phases["steps"] / 4))
                 if run.process.poll() is not None:
                     break
-                begun = time.monotonic()
-                run.process.send_signal(name)
-                code = run.wait()
-                seconds = time.monotonic() - begun
+                left = INTERVAL * bench.epochs - last_step(workdir)
+                seconds, code = _timed(run, name)
+            if code == 0 and left <= INTERVAL:
+                break  # It was at its last steps.
+            done += 1
             if code == 0:
-                break  # It was at its last step.
+                problem = f"it was ignored {left} steps before the end"
+                trials.append(Trial(f"{name.name}", "", problem, 0, seconds))
+                break
             saved = max(checkpoint.steps(workdir), default=0)
             words = f"error: interrupted by {name.name}: saved at step {saved}; "
             problem = ""
@@ -48,7 +51,6 @@ def stop(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> 
             elif seconds > _LIMIT:
                 problem = f"ended after {seconds:.0f} seconds"
             trials.append(Trial(f"{name.name}", f"at step {saved}", problem, 0, seconds))
-            done += 1
         problem, _ = bench.finish(workdir)
         for trial in trials:
             yield Trial(trial.fault, trial.detail, trial.problem or problem, 0, trial.seconds)
@@ -64,12 +66,13 @@ def stop_early(
         with bench.start(workdir, cold) as run:
             words = rng.choice(["cifar_cnn", "decoding", "compiling;"])
             run.until(lambda words=words, run=run: words in run.out)
-            time.sleep(rng.uniform(0, bench.phases["data"] / 2))
+            time.sleep(rng.uniform(0, bench.phases["data"]))
             seconds, code = _timed(run, signal.SIGTERM)
         problem = "" if code == 143 else f"exit code {code}: {run.last_words()}"
         if seconds > _LIMIT:
             problem = f"ended after {seconds:.0f} seconds"
-        problem = problem or bench.finish(workdir)[0]
+        # With the same cache, in which something may lie in the way.
+        problem = problem or bench.finish(workdir, cold)[0]
         yield Trial("SIGTERM before the first step", f"after {words!r}", problem, 0, seconds)
 
 
