@@ -30,7 +30,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], int]] = {
     "nan": (numbers.not_a_number, 4),
     "disk_full": (places.disk_full, 6),
     "read_only": (places.read_only, 2),
-    "deleted": (places.deleted, 3),
+    "deleted": (places.deleted, 4),
     "clock": (places.clock, 2),
     "one_killed": (processes.one_killed, 8),
     "all_stopped": (processes.all_stopped, 2),

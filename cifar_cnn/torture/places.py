@@ -1,9 +1,12 @@
 """A machine that fails a run: a full disk, a read-only one, a deleted directory, a wrong clock."""
 
+import functools
 import os
 import pathlib
 import random
 import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 
@@ -30,6 +33,9 @@ def disk_full(
     bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int
 ) -> Iterator[Trial]:
     """Trains on a disk that fills up somewhere; with room again, it goes on."""
+    if reason := _why_not():
+        yield Trial("disk full", skipped=reason)
+        return
     for number in range(tries):
         place, workdir = folder / f"disk{number}", folder / f"run{number}"
         place.mkdir(parents=True)
@@ -57,6 +63,9 @@ def read_only(
 ) -> Iterator[Trial]:
     """Starts, or resumes, in a directory that cannot be written."""
     del rng
+    if reason := _why_not():
+        yield Trial("read-only workdir", skipped=reason)
+        return
     for number in range(tries):
         workdir = folder / f"run{number}"
         if number % 2:
@@ -80,9 +89,19 @@ def deleted(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) 
         workdir = folder / f"run{number}"
         with bench.start(workdir) as run:
             run.until(run.steps)
-            time.sleep(rng.uniform(0, bench.phases["steps"] / 2))
+            if number % 4 < 3:
+                run.until(lambda workdir=workdir: bool(checkpoint.steps(workdir)))
+            time.sleep(rng.uniform(0, bench.phases["steps"] / 4))
             away = workdir.with_name("away")
-            workdir.rename(away)
+            fault = "workdir deleted" if number % 2 else "workdir moved"
+            if number % 2:
+                # Held meanwhile, so that the copy is of one moment and nothing new is in the way.
+                run.process.send_signal(signal.SIGSTOP)
+                shutil.copytree(workdir, away)
+                shutil.rmtree(workdir)
+                run.process.send_signal(signal.SIGCONT)
+            else:
+                workdir.rename(away)
             begun = time.monotonic()
             code = run.wait()
             seconds = time.monotonic() - begun
@@ -96,7 +115,7 @@ def deleted(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) 
             problem = f"ended after {seconds:.0f} seconds"
         shutil.rmtree(workdir, ignore_errors=True)
         away.rename(workdir)  # Restored from a copy, so to speak.
-        yield Trial("workdir deleted", "", problem or bench.finish(workdir)[0], 0, seconds)
+        yield Trial(fault, "", problem or bench.finish(workdir)[0], 0, seconds)
 
 
 def clock(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> Iterator[Trial]:
@@ -106,9 +125,27 @@ def clock(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) ->
         fault = f"jumping_clock:{number}"
         with bench.start(workdir, fault=fault) as run:
             run.until(run.steps)
-            time.sleep(rng.uniform(0, bench.phases["steps"] / 2))
-        problem, _ = bench.finish(workdir, fault=fault)
+            if number % 4 < 3:
+                run.until(lambda workdir=workdir: bool(checkpoint.steps(workdir)))
+            time.sleep(rng.uniform(0, bench.phases["steps"] / 4))
+        saved = max(checkpoint.steps(workdir), default=0)
+        problem, again = bench.finish(workdir, fault=fault)
+        if not problem and "is finished" not in again.out and again.resumed != saved:
+            problem = f"resumed after step {again.resumed}, {saved} was saved"
         yield Trial("clock jumping", "", problem)
+
+
+@functools.cache
+def _why_not() -> str:
+    """Why there can be no mount namespace here; '' if there can."""
+    try:
+        subprocess.run([*_ALONE, "true"], check=True, capture_output=True)
+    except OSError as error:
+        return f"unshare cannot be started: {error.strerror}"
+    except subprocess.CalledProcessError as error:
+        words = error.stderr.decode(errors="replace").strip()
+        return f"no mount namespace here: {words or error.returncode}"
+    return ""
 
 
 def _run(
