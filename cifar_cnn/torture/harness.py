@@ -33,6 +33,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], int]] = {
     "deleted": (places.deleted, 4),
     "clock": (places.clock, 2),
     "one_killed": (processes.one_killed, 8),
+    "one_hangs": (processes.one_hangs, 1),
     "all_stopped": (processes.all_stopped, 2),
     "second_run": (locks.second_run, 2),
     "dead_elsewhere": (locks.dead_elsewhere, 1),
