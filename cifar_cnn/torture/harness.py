@@ -5,6 +5,7 @@ import json
 import pathlib
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -71,6 +72,7 @@ def torture(
     Raises:
       UsageError: a mistake in these arguments.
       MachineError: something was lost; every problem has been told.
+      KeyboardInterrupt: OUT/torture.json holds the trials that were made.
     """
     names = [name for name in faults.split(",") if name] or list(FAULTS)
     for name in names:
@@ -92,9 +94,16 @@ def torture(
         function, count = FAULTS[name][0], tries or FAULTS[name][1]
         for first in range(0, count, _AT_ONCE):
             work.append((name, first, function, min(_AT_ONCE, count - first)))
+    ending = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        parts = [pool.submit(_try, bench, seed, say, *task) for task in work]
-        trials = [trial for part in parts for trial in part.result()]
+        parts = [pool.submit(_try, bench, seed, say, ending, *task) for task in work]
+        try:
+            concurrent.futures.wait(parts)
+        except KeyboardInterrupt:
+            # Hours of trials are not thrown away; those that run now come to their end.
+            ending.set()
+            pool.shutdown(cancel_futures=True)
+    trials = [trial for part in parts if not part.cancelled() for trial in part.result()]
     result = {
         "settings": {"faults": names, "tries": tries, "epochs": epochs, "seed": seed},
         "seconds": time.monotonic() - begun,
@@ -106,6 +115,8 @@ def torture(
     say(format_rows(result["rows"]))
     say(f"{len(trials)} trials in {result['seconds']:.0f} s; written to {path}")
     bad = sum(row["problems"] for row in result["rows"])
+    if ending.is_set():
+        raise KeyboardInterrupt
     if bad:
         raise MachineError(f"{bad} of {len(trials)} trials did not end as they should, see {path}")
     return result
@@ -115,6 +126,7 @@ def _try(
     bench: Bench,
     seed: int,
     say: Callable[[str], None],
+    ending: threading.Event,
     name: str,
     first: int,
     function: Callable[..., Any],
@@ -126,9 +138,13 @@ def _try(
     trials = []
     try:
         for trial in function(bench, rng, bench.folder / f"{name}-{first}", count):
+            if ending.is_set():
+                break  # Ctrl-C reaches the runs, too: what they make of it is no result.
             trials.append(trial)
     except MachineError as error:
         trials.append(Trial(name, "", str(error)))
+    except Exception as error:  # Of one fault; the trials of the others are results all the same.
+        trials.append(Trial(name, "", f"{type(error).__name__}: {error}"))
     for trial in trials:
         if trial.problem:
             say(f"PROBLEM: {trial.fault}, {trial.detail}: {trial.problem}")
