@@ -134,8 +134,9 @@ def records(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) 
         # So that it is not finished: a run that is reads none of these.
         shutil.rmtree(workdir / "checkpoints" / str(newest))
         (workdir / "lock").write_text(json.dumps(holder).ljust(1024) + "\n")
+        # Of three and of four: all pairs in turn.
         victim = _RECORDS[number % len(_RECORDS)]
-        name = list(DAMAGES)[number // len(_RECORDS) % len(DAMAGES)]
+        name = list(DAMAGES)[number % len(DAMAGES)]
         DAMAGES[name](workdir / victim, rng)
         with bench.start(workdir) as run:
             code = run.wait()

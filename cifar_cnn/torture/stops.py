@@ -52,6 +52,9 @@ def stop(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> 
                 problem = f"ended after {seconds:.0f} seconds"
             trials.append(Trial(f"{name.name}", f"at step {saved}", problem, 0, seconds))
         problem, _ = bench.finish(workdir)
+        if problem and not trials:  # It fails by itself, and would for ever.
+            yield Trial("signal", "", problem)
+            return
         for trial in trials:
             yield Trial(trial.fault, trial.detail, trial.problem or problem, 0, trial.seconds)
 
