@@ -143,8 +143,8 @@ def _why_not() -> str:
     except OSError as error:
         return f"unshare cannot be started: {error.strerror}"
     except subprocess.CalledProcessError as error:
-        words = error.stderr.decode(errors="replace").strip()
-        return f"no mount namespace here: {words or error.returncode}"
+        words = error.stderr.decode(errors="replace").splitlines()
+        return f"no mount namespace here: {words[0] if words else error.returncode}"
     return ""
 
 
