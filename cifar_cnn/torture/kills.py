@@ -115,13 +115,20 @@ def _reach(bench: Bench, run: Start, moment: str, rng: random.Random, cold: path
         run.until(lambda: "compiling;" in run.out)
         time.sleep(rng.uniform(0, bench.phases["compile"]))
     elif moment == "during steps":
-        run.until(run.steps)
+        _some_saved(run, rng)
         time.sleep(rng.uniform(0, bench.phases["steps"] / 4))
     else:
-        run.until(run.steps)
+        _some_saved(run, rng)
         run.until(lambda: is_saving(run.workdir))
         time.sleep(rng.uniform(0, _SAVE))
     return run.process.poll() is None
+
+
+def _some_saved(run: Start, rng: random.Random) -> None:
+    """Waits for steps, mostly until there is a checkpoint: else the next start resumes nothing."""
+    run.until(run.steps)
+    if rng.random() < 0.8:
+        run.until(lambda: bool(checkpoint.steps(run.workdir)))
 
 
 def _hit(run: Start, moment: str, cold: pathlib.Path) -> bool:
