@@ -86,7 +86,8 @@ def torture(
     for number in SIGNALS:
         # As nohup and '&' in a script leave it, also to the runs, which are to be interrupted.
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            own = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, own)
     begun = time.monotonic()
     bench = prepare(out.absolute() / "bench", epochs, say)
     work = []
