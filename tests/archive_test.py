@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import pickle
 import tarfile
 
 import numpy as np
@@ -151,6 +152,19 @@ def test_broken_archive_is_one_line(kind, words, tmp_path, capsys):
     message = one_error(capsys)
     assert str(path) in message
     assert words in message
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "\ud800"])
+def test_class_names_that_no_line_can_hold_are_refused(name, tmp_path, capsys):
+    layout = flavour("cifar-10-python")
+    names = [name, *CIFAR10_NAMES[1:]]
+    members = synthetic_files(layout)
+    members[f"{layout.folder}/{layout.meta}"] = pickle.dumps({"label_names": names}, protocol=2)
+    path = write_tar(tmp_path / "a.tar.gz", members)
+    assert run(f"--archive={path}", f"--data_dir={tmp_path / 'data'}") == 2
+    message = one_error(capsys)
+    assert f"label_names has the class name {name!r}, expected printable" in message
     assert not (tmp_path / "data").exists()
 
 

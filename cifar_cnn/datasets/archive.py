@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from cifar_cnn.checks import MachineError, UsageError, printable
+from cifar_cnn.checks import MachineError, UsageError, printable, shown
 from cifar_cnn.datasets import unpickle
 from cifar_cnn.datasets.flavours import FLAVOURS, Flavour
 
@@ -182,6 +182,12 @@ def _label_names(flavour: Flavour, member: Callable[[str], bytes]) -> dict[str, 
         raw = [name for name in raw if isinstance(name, bytes | str) and name.strip()]
         names = [n.decode("ascii", "replace") if isinstance(n, bytes) else n for n in raw]
         names = [name.strip() for name in names]
+        for name in names:  # TFDS writes them into a file, one a line.
+            if not name.isprintable():
+                raise _Malformed(
+                    f"{flavour.names[key]} has the class name {shown(name)}, expected printable "
+                    "characters"
+                )
         if len(set(names)) != count or len(names) != count:
             raise _Malformed(
                 f"{flavour.names[key]} has {len(set(names))} different class names, "
