@@ -38,20 +38,21 @@ def loads(data: bytes) -> dict[bytes, Any]:
     Raises:
       MalformedError: the pickle is damaged or asks for anything else.
     """
-    machine = _Machine()
+    machine = _Machine(len(data))
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count > _MOST_INSTRUCTIONS:
                 raise MalformedError(f"has more than {_MOST_INSTRUCTIONS:,} instructions")
             machine.step(opcode.name, argument)
         value = machine.stack.pop()
+        if not isinstance(value, dict):
+            raise MalformedError(f"holds a {type(value).__name__}, expected a dict")
+        # Text may have surrogates in it, which UTF-8 has not.
+        keys = [key.encode() if isinstance(key, str) else key for key in value]
     except MalformedError:
         raise
     except Exception as error:  # Damaged bytes fail in ways of their own at every instruction.
         raise MalformedError(f"damaged pickle ({type(error).__name__})") from error
-    if not isinstance(value, dict):
-        raise MalformedError(f"holds a {type(value).__name__}, expected a dict")
-    keys = [key.encode() if isinstance(key, str) else key for key in value]
     values = [item.array if isinstance(item, _Array) else item for item in value.values()]
     return dict(zip(keys, values, strict=True))
 
@@ -84,7 +85,9 @@ class _Array:
             or dtype.name not in ("u1", b"u1")
             or fortran_order
             or not isinstance(data, bytes)
-            or not all(type(side) is int for side in shape)
+            # Before the product, which takes hours for many or long numbers.
+            or len(shape) > 2
+            or not all(type(side) is int and 0 <= side <= len(data) for side in shape)
             or math.prod(shape) != len(data)
         ):
             raise MalformedError("holds an array that is not plain uint8")
@@ -94,10 +97,12 @@ class _Array:
 class _Machine:
     """The stack, its marks and the memo of a pickle; see `pickletools` for the instructions."""
 
-    def __init__(self):
+    def __init__(self, size: int):
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        # Bytes that calls may still make; those of Python 3 are never longer than the pickle.
+        self.left = size
 
     def step(self, name: str, argument: Any) -> None:
         """Carries out one instruction."""
@@ -116,6 +121,9 @@ class _Machine:
             case "STRING" | "BINSTRING" | "SHORT_BINSTRING":
                 stack.append(argument.encode("latin-1"))
             case "PUT" | "BINPUT" | "LONG_BINPUT":
+                # Python counts the places; chosen ones could all have the same hash.
+                if argument > _MOST_INSTRUCTIONS:
+                    raise MalformedError(f"has a memo of more than {_MOST_INSTRUCTIONS:,} places")
                 self.memo[argument] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
@@ -153,6 +161,10 @@ class _Machine:
             case "REDUCE":
                 arguments = stack.pop()
                 stack.append(_call(_as(_Name, stack.pop()).name, arguments))
+                if isinstance(stack[-1], bytes):
+                    self.left -= len(stack[-1])
+                    if self.left < 0:
+                        raise MalformedError("makes more bytes than it has")
             case "BUILD":
                 state = stack.pop()
                 if isinstance(stack[-1], _Array):
@@ -180,8 +192,8 @@ def _as(kind: type, value: Any) -> Any:
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    """Keys and values in turn as a dict; keys are text or numbers, whose hashes are harmless."""
-    if not all(isinstance(key, bytes | str | int) for key in items[::2]):
+    """Keys and values in turn as a dict; keys are text, whose hashes nobody can choose."""
+    if not all(isinstance(key, bytes | str) for key in items[::2]):
         raise MalformedError("has a key that is no text")
     return dict(zip(items[::2], items[1::2], strict=True))
 
