@@ -10,7 +10,7 @@ import numpy as np
 
 from cifar_cnn import checkpoint, experiment, files, rundir
 from cifar_cnn.checks import UsageError, check_choice, leaves, printable
-from cifar_cnn.data import Facts, load_arrays
+from cifar_cnn.data import load_arrays
 from cifar_cnn.report import curves, disagreement, intervals
 from cifar_cnn.report.comparison import format_comparison
 from cifar_cnn.report.groups import Group, Run, config_differences, group_runs
@@ -124,8 +124,7 @@ def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
 
 def _check(workdir: pathlib.Path, which: str) -> dict[str, Any]:
     """Reads a run but for its evaluation; the fields of `Run`."""
-    config = rundir.read(workdir, "config.json")
-    facts = Facts.from_json(rundir.read(workdir, "run.json").get("data"))
+    config, facts = experiment.read_run(workdir)
     step = checkpoint.choose(workdir, which)
     recipe = {
         key: value

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from cifar_cnn.checks import MachineError, UsageError, printable
+from cifar_cnn import checks
+from cifar_cnn.checks import MachineError, UsageError, printable, shown
 from cifar_cnn.files import publish, staging
 from cifar_cnn.mesh import place
 
@@ -69,14 +70,33 @@ class Facts:
         """The facts as `json.loads` gives them, with lists for tuples.
 
         Raises:
-          UsageError: other keys than these, or no list of names.
+          UsageError: other keys than these, or values of another type or length.
         """
         try:
             facts = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-            names = tuple(printable(name) for name in facts.class_names)
-        except (TypeError, AttributeError) as error:
+            facts._check()
+        except (TypeError, AttributeError, UsageError) as error:
             raise UsageError(f"run.json does not say what the data is ({error})") from error
+        names = tuple(printable(name) for name in facts.class_names)
         return dataclasses.replace(facts, name=printable(facts.name), class_names=names)
+
+    def _check(self) -> None:
+        """Raises UsageError for values of another type or length."""
+        for key in ("image_shape", "class_names", "mean", "std"):
+            if not isinstance(got := getattr(self, key), tuple) or not got:
+                raise UsageError(f"{key} is {shown(got)}, expected a list")
+        texts = (self.name, self.fingerprint, *self.class_names)
+        if not all(isinstance(text, str) for text in texts):
+            raise UsageError("name, fingerprint and class_names are not all text")
+        checks.check_shape("image_shape", self.image_shape, (None, None, None))
+        for side in self.image_shape:
+            checks.check_int("image_shape", side, minimum=1, maximum=2**16)
+        for key, bounds in (("mean", {"minimum": 0}), ("std", {"above": 0})):
+            checks.check_shape(key, (len(getattr(self, key)),), self.image_shape[-1:])
+            for number in getattr(self, key):
+                checks.check_number(key, number, **bounds)
+        for key, least in (("train_examples", 1), ("validation_examples", 0)):
+            checks.check_int(key, getattr(self, key), minimum=least, maximum=2**31 - 1)
 
 
 @flax.struct.dataclass

@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 from cifar_cnn import files, hosts
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, shown
 from cifar_cnn.versions import versions
 
 # Where a run computes, and not what: may differ between the starts of one run.
@@ -41,8 +41,12 @@ def open_run(
     new = {"config.json": _as_json(config), "run.json": _as_json({"data": data})}
     if is_run(workdir):
         check_same(workdir, config)
-        old = read(workdir, "run.json")
-        differing = _differences(old["data"], json.loads(new["run.json"])["data"])
+        old = read(workdir, "run.json").get("data")
+        if not isinstance(old, dict):
+            raise UsageError(
+                f"{workdir / 'run.json'} does not say what the data is: restore it from a copy"
+            )
+        differing = _differences(old, json.loads(new["run.json"])["data"])
         if differing:
             raise UsageError(
                 f"{workdir} was trained on other data ({'; '.join(differing)}): use that data, "
@@ -159,7 +163,7 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
                 old.get(name, "nothing"), new.get(name, "nothing"), f"{key}.{name}".lstrip(".")
             )
         ]
-    return [] if old == new else [f"{key}: {old!r} there, {new!r} here"]
+    return [] if old == new else [f"{key}: {shown(old)} there, {shown(new)} here"]
 
 
 def _commit() -> str | None:

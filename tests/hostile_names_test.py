@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifar_cnn import data, datasets, evaluate, experiment, explore, predict, rundir, train
+from cifar_cnn import data, datasets, evaluate, experiment, explore, predict, train
 from cifar_cnn.checks import UsageError
 from configs import default
 from tests.conftest import make_config
@@ -118,18 +118,55 @@ def test_a_run_directory_of_another_hand(run, tmp_path):
     about = json.loads((copy / "run.json").read_text())
     about["data"]["class_names"] = ["\x1b[31m", "b", "c", "d", "e", "f"]
     about["data"]["name"] = "a\nb"
-    facts = data.Facts.from_json(about["data"])
-    assert facts.class_names[0] == r"\x1b[31m"
-    assert facts.name == r"a\nb"
-    for wrong in ({}, {**about["data"], "class_names": 5}, {**about["data"], "more": 1}, [], None):
+    facts = about["data"]
+    shown = data.Facts.from_json(facts)
+    assert shown.class_names[0] == r"\x1b[31m"
+    assert shown.name == r"a\nb"
+    for wrong in (
+        {}, [], None, {**facts, "more": 1}, {**facts, "class_names": 5},
+        {**facts, "class_names": [1, 2]}, {**facts, "class_names": []}, {**facts, "name": 3},
+        {**facts, "image_shape": [32, 32, "3"]}, {**facts, "image_shape": [32, 32]},
+        {**facts, "image_shape": [0, 32, 3]}, {**facts, "mean": [0.5] * 5},
+        {**facts, "std": [0.2, 0.2, 0]}, {**facts, "std": [0.2, None, 0.2]},
+        {**facts, "train_examples": "many"}, {**facts, "validation_examples": -1},
+    ):  # fmt: skip
         (copy / "run.json").write_text(json.dumps({**about, "data": wrong}))
-        with pytest.raises(UsageError, match=r"run\.json does not say what the data is"):
+        with pytest.raises(UsageError, match=r"run\.json does not say what the data is") as caught:
             experiment.open_trained(copy)
+        assert len(str(caught.value)) < 300
+
+
+def test_a_config_of_another_hand(run, tmp_path):
+    workdir, _ = run
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
     for text in ("[]", "3", "null", '"x"', "[" * 100_000, "\xff"):
         (copy / "config.json").write_text(text, encoding="latin-1")
         with pytest.raises(UsageError) as caught:
-            rundir.read(copy, "config.json")
+            experiment.open_trained(copy)
         assert "\n" not in str(caught.value)
+    config = json.loads((workdir / "config.json").read_text())
+    family = config["model"]["plain"]
+    for wrong in (
+        {}, {"run": []}, {**config, "run": []}, {**config, "run": {}}, {**config, "model": 5},
+        {**config, "model": {**config["model"], "name": 5}},
+        {**config, "model": {"name": "plain", "dtype": "float32", "precision": "default"}},
+        {**config, "model": {**config["model"], "plain": {**family, "more": 1}}},
+        {**config, "model": {**config["model"], "plain": {**family, "filters": {"a": [4]}}}},
+        {**config, "train": {**config["train"], "batch_size": "16"}},
+        {**config, "optim": {**config["optim"], "lr_mults": [[["x"]]]}},
+        {**config, "augment": {**config["augment"], "names": [["flip"]]}},
+        {**config, "checkpoint": None}, {**config, "run": {**config["run"], "cache_dir": [1]}},
+    ):  # fmt: skip
+        (copy / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(UsageError, match=r"config\.json is no config of a run") as caught:
+            experiment.open_trained(copy, settings={"cpu_devices": 1})
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+    # A run from before a network or an optimiser was added has no section for it.
+    del config["model"]["wide_resnet"], config["optim"]["muon"], config["augment"]["cutout"]
+    (copy / "config.json").write_text(json.dumps(config))
+    assert experiment.open_trained(copy, "latest", say=[].append).config == config
 
 
 def test_folders_deeper_than_a_path_is_long(tmp_path):

@@ -49,6 +49,17 @@ def test_a_run_explains_itself_and_refuses_another(tmp_path):
     with pytest.raises(UsageError, match=r"other data \(fingerprint: '0' there, '1' here\)"):
         rundir.open_run(tmp_path, CONFIG, {**DATA, "fingerprint": "1"}, "")
     assert (tmp_path / "run.json").read_bytes() == before
+    for wrong in ({}, {"data": []}):
+        (tmp_path / "run.json").write_text(json.dumps({"format": rundir.FORMAT, **wrong}))
+        with pytest.raises(UsageError, match=r"run\.json does not say what the data is"):
+            rundir.open_run(tmp_path, CONFIG, DATA, "")
+    (tmp_path / "run.json").write_bytes(before)
+    # So deep that Python reads it, and may not write it.
+    deep = json.dumps(CONFIG).replace("[[1, 2]]", "[" * 900 + "]" * 900)
+    (tmp_path / "config.json").write_text(deep)
+    with pytest.raises(UsageError, match=r"config\.json cannot be read|another config") as caught:
+        rundir.check_same(tmp_path, CONFIG)
+    assert len(str(caught.value)) < 600
     (tmp_path / "config.json").write_text(json.dumps(CONFIG)[:-3])
     with pytest.raises(UsageError, match=r"config\.json cannot be read"):
         rundir.check_same(tmp_path, CONFIG)

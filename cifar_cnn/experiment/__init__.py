@@ -13,7 +13,7 @@ from cifar_cnn.experiment.loading import (
     with_absolute_folder,
 )
 from cifar_cnn.experiment.parts import make_network
-from cifar_cnn.experiment.trained import Trained, open_trained
+from cifar_cnn.experiment.trained import Trained, open_trained, read_run
 
 __all__ = [
     "Experiment",
@@ -27,6 +27,7 @@ __all__ = [
     "make_builder",
     "make_network",
     "open_trained",
+    "read_run",
     "source_split",
     "start_devices",
     "with_absolute_folder",

@@ -44,9 +44,23 @@ def check(config: Config, default: Config) -> None:
         check_key(key, known)
     for key in sorted(known.keys() - got.keys()):
         raise UsageError(f"config.{key} is missing: start from configs/default.py")
-    for key, value in got.items():
-        check_plain(key, value)
+    check_values(config)
+    for key, reason in _unread_keys(config):
+        if got[key] != known[key]:
+            raise UsageError(
+                f"{key} is {shown(got[key])}, but nothing reads it ({reason}): leave it at its "
+                f"default {known[key]!r}, or choose what reads it"
+            )
 
+
+def check_values(config: Config) -> None:
+    """Checks the values of a config that has every key.
+
+    Raises:
+      UsageError: one of the wrong type or out of range.
+    """
+    for key, value in leaves(config):
+        check_plain(key, value)
     check_int("seed", config["seed"], minimum=0, maximum=2**31 - 1)
     data, train = config["data"], config["train"]
     if not isinstance(data["name"], str) or not data["name"]:
@@ -96,12 +110,6 @@ def check(config: Config, default: Config) -> None:
             )
     make_augment(config)
     make_optimizer(config, make_schedule(config, steps_per_epoch=100))
-    for key, reason in _unread_keys(config):
-        if got[key] != known[key]:
-            raise UsageError(
-                f"{key} is {shown(got[key])}, but nothing reads it ({reason}): leave it at its "
-                f"default {known[key]!r}, or choose what reads it"
-            )
 
 
 def _check_validation_size(size: Any) -> None:

@@ -10,8 +10,9 @@ from cifar_cnn import mesh as mesh_lib
 from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.data import Examples, Facts
 from cifar_cnn.experiment.building import Experiment, build
+from cifar_cnn.experiment.checking import check_values
 from cifar_cnn.experiment.loading import load_evaluation, start_devices
-from cifar_cnn.experiment.parts import Config
+from cifar_cnn.experiment.parts import Config, make_network
 from cifar_cnn.steps import Variables
 
 
@@ -38,6 +39,25 @@ class Trained:
     def examples(self, split: str, say: Callable[[str], None] = print) -> Examples:
         """'test', 'validation' or 'train' of the run's own data; see `load_evaluation`."""
         return load_evaluation(self.config, self.facts, split, self.run.mesh, say)
+
+
+def read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], Facts]:
+    """The config of a run and the facts of its data; both may come from another hand.
+
+    Raises:
+      UsageError: not a run directory, a run of another version, or files that no run has written.
+    """
+    config = rundir.read(workdir, "config.json")
+    facts = Facts.from_json(rundir.read(workdir, "run.json").get("data"))
+    try:
+        check_values(config)
+        make_network(config, len(facts.class_names))
+    except Exception as error:  # Any section may be missing, or be a number or a list.
+        reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        raise UsageError(
+            f"{workdir / 'config.json'} is no config of a run ({reason}): restore it from a copy"
+        ) from error
+    return config, facts
 
 
 def open_trained(
@@ -70,9 +90,8 @@ def open_trained(
             f"this command runs in one process, but {here.how} says that there are {here.count}: "
             "start it once, without that"
         )
-    config = rundir.read(workdir, "config.json")
+    config, facts = read_run(workdir)
     config["run"].update(settings or {})
-    facts = Facts.from_json(rundir.read(workdir, "run.json").get("data"))
     step = checkpoint.choose(workdir, which)
     mesh = start_devices(config)
     step = hosts.from_first(step)
