@@ -104,6 +104,37 @@ def test_set_that_only_the_disk_knows(prepared):
     assert "no version 2.0.0" not in error_of("my_shapes:2.0.0", prepared)
 
 
+CUSTOM = {"pythonClassName": "evil_features.Feature", "text": {}}
+TEXT = "tensorflow_datasets.core.features.text_feature.Text"
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        CUSTOM,
+        {"python_class_name": "evil_features.Feature", "text": {}},
+        {"type": "evil_features.Feature", "content": {}},
+        {"pythonClassName": TEXT, "sequence": {"feature": CUSTOM, "length": "-1"}},
+        {"pythonClassName": TEXT, "jsonFeature": {"json": json.dumps({"a": [CUSTOM]})}},
+        {"type": TEXT, "content": json.dumps({"a": CUSTOM}), "proto_cls": "x"},
+    ],
+)
+def test_a_set_imports_no_module_that_its_files_name(feature, prepared, tmp_path, monkeypatch):
+    (tmp_path / "evil_features.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (prepared / "shapes10").rename(prepared / "my_shapes")
+    path = prepared / "my_shapes" / "1.0.0" / "features.json"
+    about = json.loads(path.read_text())
+    about["featuresDict"]["features"]["more"] = feature
+    path.write_text(json.dumps(about))
+    expected = "names the class 'evil_features.Feature', expected TFDS's own features"
+    assert expected in error_of("my_shapes", prepared)
+    with pytest.raises(UsageError, match=expected):
+        datasets.read_metadata("my_shapes", data_dir=str(prepared))
+    path.write_text("[" * 100_000)
+    assert "is damaged (RecursionError)" in error_of("my_shapes", prepared)
+
+
 def test_tfrecord_format_is_refused(prepared):
     info = prepared / "shapes10" / "1.0.0" / "dataset_info.json"
     values = json.loads(info.read_text()) | {"fileFormat": "tfrecord"}

@@ -3,11 +3,9 @@
 import contextlib
 import io
 
-import tensorflow_datasets as tfds
-
 from cifar_cnn.checks import UsageError, printable
 from cifar_cnn.datasets import names
-from cifar_cnn.datasets.features import check_image_classification
+from cifar_cnn.datasets.features import check_image_classification, open_prepared
 
 
 def read_metadata(name: str, *, data_dir: str | None) -> tuple[tuple[int, ...], int]:
@@ -29,9 +27,11 @@ def read_metadata(name: str, *, data_dir: str | None) -> tuple[tuple[int, ...], 
     try:
         with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
             if resolved.builder_class is None:
-                builder = tfds.builder_from_directory(resolved.folder(root))
+                builder = open_prepared(resolved.folder(root))
             else:
                 builder = resolved.builder_class(data_dir=root, config=resolved.config)
+    except UsageError:
+        raise
     except Exception as error:  # TFDS runs the set's own code here.
         reason = printable(str(error) or type(error).__name__)[:120]
         raise UsageError(f"TFDS cannot describe data set {str(resolved)!r} ({reason})") from error

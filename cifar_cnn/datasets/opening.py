@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from cifar_cnn.checks import UsageError
 from cifar_cnn.datasets import names
-from cifar_cnn.datasets.features import check_image_classification
+from cifar_cnn.datasets.features import check_image_classification, open_prepared
 from cifar_cnn.datasets.preparing import prepare
 from cifar_cnn.datasets.shapes10 import Shapes10
 
@@ -56,11 +56,13 @@ def _open(resolved: names.Name, root: str) -> tfds.core.DatasetBuilder:
     folder = resolved.folder(root)
     try:
         if resolved.builder_class is None:
-            builder = tfds.builder_from_directory(folder)
+            builder = open_prepared(folder)
         else:
             # TFDS's class knows class names that a directory may lack.
             builder = resolved.builder_class(data_dir=root, config=resolved.config)
         files = [pathlib.Path(f) for s in builder.info.splits.values() for f in s.filepaths]
+    except UsageError:
+        raise
     except Exception as error:  # TFDS parses JSON, protocol buffers and feature classes here.
         raise UsageError(
             f"the data set in {folder} is damaged ({type(error).__name__}): delete that directory "
