@@ -1,6 +1,7 @@
 """Your own pictures as arrays: pixels and labels, what is told, and changes that are noticed."""
 
 import builtins
+import hashlib
 import os
 import shutil
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifar_cnn import data
+from cifar_cnn import data, images
 from cifar_cnn.checks import MachineError, UsageError
 from cifar_cnn.datasets import folder as folder_lib
 from tests import commands
@@ -66,6 +67,30 @@ def test_a_second_start_opens_no_picture(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first.images, second.images)
     assert len(said) == 1
     assert "1 of 7 files of train left out, as they cannot be read: see " in said[0]
+
+
+def test_files_that_are_refused_for_their_size_are_not_read(tmp_path, monkeypatch):
+    root = fill(tmp_path / "pictures")
+    for name in ("cat/empty.png", "cat/huge.png", "dog/huge.png"):
+        (root / name).touch()
+    for name in ("cat/huge.png", "dog/huge.png"):
+        os.truncate(root / name, images.MAX_BYTES + 1)  # Of nothing: it takes no place.
+    digest, sizes = hashlib.file_digest, []
+
+    def watched(file, name):
+        sizes.append(os.fstat(file.fileno()).st_size)
+        return digest(file, name)
+
+    monkeypatch.setattr("hashlib.file_digest", watched)
+    said = []
+    first = opened(root, tmp_path, said)
+    assert 0 < min(sizes) <= max(sizes) < 1000
+    assert not [line for line in said if "the same" in line]
+    os.truncate(root / "cat" / "huge.png", images.MAX_BYTES + 2)
+    assert data.fingerprint(opened(root, tmp_path)) != data.fingerprint(first)
+    arrays = arrays_of(root, tmp_path, said=said)
+    assert len(arrays.labels) == len(sizes) / 2
+    assert "3 of 9 files of train left out" in said[-1]
 
 
 @pytest.mark.parametrize("change", ["content", "add", "remove", "rename", "class"])

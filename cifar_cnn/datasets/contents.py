@@ -12,11 +12,15 @@ import hashlib
 import json
 import os
 import pathlib
+import stat
 from collections.abc import Callable, Iterator
 
 from cifar_cnn import files
 from cifar_cnn.checks import printable
 from cifar_cnn.datasets.layout import Layout, in_short
+from cifar_cnn.images import MAX_BYTES
+
+_SIZE = "size "  # Begins what stands for the digest of a file that is not read.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +79,16 @@ def layout_key(layout: Layout) -> bytes:
 
 
 def _file_digest(path: str) -> str:
-    """Hex digest of a file's bytes; '' if it cannot be read."""
+    """Hex digest of a file's bytes; '' if it cannot be read; of one that `images.read_image`
+    refuses for its size, that size."""
     try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):  # It was, when it was listed.
+            return ""
+        if about.st_size > MAX_BYTES:  # Perhaps a terabyte of nothing.
+            return f"{_SIZE}{about.st_size}"
+        if not about.st_size:  # So are those of /proc that never end.
+            return hashlib.sha256().hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
@@ -96,7 +108,7 @@ def _identical(layout: Layout, digests: dict[str, list[str]]) -> Iterator[str]:
     places = collections.defaultdict(list)
     for split, pictures in layout.splits.items():
         for picture, digest in zip(pictures, digests[split], strict=True):
-            if digest:
+            if digest and not digest.startswith(_SIZE):
                 places[digest].append((split, picture))
     repeated = [found for found in places.values() if len(found) > 1]
     train = [[p for split, p in found if split == "train"] for found in repeated]
