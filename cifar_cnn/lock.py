@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cifar_cnn.checks import MachineError, UsageError
+from cifar_cnn.checks import MachineError, UsageError, printable
 
 HEARTBEAT_SECONDS = 5.0
 # Without a heartbeat for so long, a holder that no lock speaks for is gone.
@@ -161,14 +161,16 @@ def _lock(file: int) -> bool | None:
 
 
 def _in_use(path: pathlib.Path, holder: dict[str, Any] | None) -> UsageError:
-    who = "another process" if holder is None else f"{_name(holder)} since {holder['since']}"
+    who = "another process"
+    if holder is not None:
+        who = f"{_name(holder)} since {printable(holder['since'])}"
     return UsageError(
         f"{path.parent} is in use by {who}: wait for it, end it, or choose another --workdir"
     )
 
 
 def _name(holder: dict[str, Any]) -> str:
-    return f"process {holder['pid']} on {holder['host']}"
+    return printable(f"process {holder['pid']} on {holder['host']}")
 
 
 def _describe_this_process() -> dict[str, Any]:
@@ -187,8 +189,9 @@ def _describe_this_process() -> dict[str, Any]:
 
 def _write(file: int, content: dict[str, Any]) -> None:
     """Writes over what is there: a file of one block, which no reader sees half written."""
-    text = json.dumps(content).encode()
-    os.pwrite(file, text.ljust(1024) + b"\n", 0)
+    text = json.dumps(content).encode().ljust(1024) + b"\n"
+    os.pwrite(file, text, 0)
+    os.ftruncate(file, len(text))  # Of a damaged one, more may have been there.
     os.fsync(file)
 
 
@@ -196,9 +199,10 @@ def _read(file: int) -> dict[str, Any] | None:
     """The holder that the file names; None where it names none."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
-        return content if {"host", "pid", "since", "boot", "token"} <= content.keys() else None
-    except (ValueError, AttributeError):
+        names = [content[key] for key in ("host", "pid", "since", "boot", "token")]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
+    return content if all(isinstance(name, str | int | None) for name in names) else None
 
 
 def _identity(place: pathlib.Path | int) -> tuple[int, int] | None:

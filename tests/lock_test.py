@@ -91,11 +91,34 @@ def test_of_many_at_once_one_wins(tmp_path):
         assert sum(pool.map(attempt, range(16))) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\0" * 100])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', "\0" * 100, "[" * 4000])
 def test_a_damaged_file_that_nobody_holds_is_taken(tmp_path, content):
     (tmp_path / "lock").write_text(content)
     with lock.held(tmp_path, lambda line: None):
         assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_what_the_file_names_is_shown_and_not_obeyed(tmp_path, quick):
+    path = tmp_path / "lock"
+    holder = {**ELSEWHERE, "host": "\x1b[31mred", "pid": "7\n", "since": "\x1b[2J"}
+    path.write_text(json.dumps({**holder, "pid": [[[7]]]}))  # No name: nobody has it.
+    said = []
+    with lock.held(tmp_path, said.append):
+        pass
+    assert not said
+    path.write_text(json.dumps(holder))
+    with lock.held(tmp_path, said.append):
+        pass
+    assert len(said) == 2
+    with open(path, "w") as file:
+        file.write(json.dumps(holder))
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UsageError) as caught, lock.held(tmp_path, said.append):
+            pass
+    said.append(str(caught.value))
+    assert all(line.isprintable() for line in said)
+    assert r"process 7\n on \x1b[31mred since \x1b[2J" in said[-1]
 
 
 def test_the_lock_of_another_host_is_taken_when_its_heart_stands_still(tmp_path, quick):
