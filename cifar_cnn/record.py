@@ -73,23 +73,25 @@ def read_scalars(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _cut(path: pathlib.Path, keep_to_step: int) -> int:
-    """Keeps the lines up to and including a step; makes the file where there is none.
+    """Keeps the whole lines up to and including a step; makes the file where there is none.
 
     Returns:
       The step of the last line kept; 0 for none.
     """
     kept = []
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if _step_of(line) <= keep_to_step]
+        lines = path.read_bytes().split(b"\n")[:-1]  # The last was cut short by a kill, or is ''.
+        steps = [(step, line) for line in lines if (step := _step_of(line)) is not None]
+        kept = [(step, line) for step, line in steps if step <= keep_to_step]
     with replacing(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-    return int(_step_of(kept[-1])) if kept else 0
+        temporary.write_bytes(b"".join(line + b"\n" for _, line in kept))
+    return kept[-1][0] if kept else 0
 
 
-def _step_of(line: str) -> float:
-    """The step of a line; infinity for one that was cut short by a kill."""
+def _step_of(line: bytes) -> int | None:
+    """The step of a line; None for one that a kill or a disk has damaged."""
     try:
-        return json.loads(line)["step"] if line.endswith("\n") else float("inf")
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        step = json.loads(line.decode())["step"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int else None

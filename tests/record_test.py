@@ -30,6 +30,21 @@ def test_a_resumed_file_is_cut_back_to_its_step_and_goes_on(tmp_path):
         assert read_scalars(path) == [{"step": 5, "loss": 0.5}]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"step": 20, "loss": 0.\xb2}', b'{"step": "20"}', b'{"step": true}', b'{"step": 2e1}',
+        b'{"step": null}', b"20", b"[" * 100_000, b"", b"{\0\0", b'{"step": 20, \x85',
+    ],
+)  # fmt: skip
+def test_a_damaged_line_is_cut_out_like_one_that_is_half_written(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 10}\n' + damaged + b'\n{"step": 30}\n{"step": 40}\n')
+    with Scalars(path, keep_to_step=30) as scalars:
+        assert scalars.last_step == 30
+    assert path.read_bytes() == b'{"step": 10}\n{"step": 30}\n'
+
+
 CONFIG = {"seed": 0, "model": {"filters": ((1, 2),)}, "run": {"cpu_devices": 1}}
 DATA = {"name": "x/1.0.0", "class_names": ("a", "b"), "fingerprint": "0"}
 
