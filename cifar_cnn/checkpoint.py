@@ -208,7 +208,7 @@ def _unlisted(workdir: pathlib.Path, step: int) -> str:
         metrics = json.loads(own.read_text()) if own.exists() else None
         if isinstance(about, dict) and metrics == note["metrics"]:
             return ""
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"its description cannot be read ({_first_line(error)})"
     return "its metrics are not those that it was saved with"
 
@@ -318,7 +318,7 @@ def _score(workdir: pathlib.Path, step: int) -> float | None:
     try:
         metrics = json.loads((_folder(workdir) / str(step) / "metrics" / "metrics").read_text())
         return float(metrics[_METRIC])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -78,6 +78,7 @@ OLDER_DAMAGE = {
     "metrics changed": lambda step: (step / "metrics" / "metrics").write_text("{}"),
     "description missing": lambda step: (step / "_CHECKPOINT_METADATA").unlink(),
     "note empty": lambda step: (step / "note" / "metadata").write_text(""),
+    "metrics too deep": lambda step: (step / "metrics" / "metrics").write_text("[" * 100_000),
 }
 
 

@@ -150,6 +150,8 @@ def test_seconds_are_added_up(tmp_path):
         ("[4]\n", "metrics.jsonl is damaged"),
         ("\x00\x00\n", "metrics.jsonl is damaged"),
         ('{"step": 5, "epoch": null}\n', "metrics.jsonl is damaged"),
+        ('{"step": 5, "epoch": 1e999, "train_loss": 1, "train_accuracy": 1}\n', "is damaged"),
+        ("[" * 100_000 + "\n", "metrics.jsonl is damaged"),
     ],
 )
 def test_files_without_a_curve_are_told_in_one_line(tmp_path, text, words):
@@ -168,8 +170,9 @@ def test_an_evaluation_counts_when_it_is_whole(tmp_path):
     assert read_evaluation(tmp_path, "test", 5) is None
     (folder / "predictions.csv").write_text("")
     assert read_evaluation(tmp_path, "test", 5)["accuracy"] == 0.5
-    (folder / "metrics.json").write_text('{"accuracy": ')
-    assert read_evaluation(tmp_path, "test", 5) is None
+    for damaged in ('{"accuracy": ', "[" * 100_000):
+        (folder / "metrics.json").write_text(damaged)
+        assert read_evaluation(tmp_path, "test", 5) is None
 
 
 NAMES = ("plain", "cost in $", "日本語")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cifar_cnn.checks import UsageError
+from cifar_cnn.checks import UsageError, shown
 from cifar_cnn.record import read_scalars
 
 
@@ -63,8 +63,8 @@ def read_curves(workdir: pathlib.Path) -> Curves:
             number = int(np.ceil(epoch - 1e-9))
             windows.setdefault(number, []).append((line["step"] - last, *scores))
             done, last = int(epoch + 1e-9), line["step"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, f"{line} is no line of it") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise _damaged(path, f"{shown(line)} is no line of it") from error
     if not done:
         raise UsageError(
             f"{workdir} has not finished its first epoch: train it on with the command that "
@@ -99,8 +99,8 @@ def read_seconds(workdir: pathlib.Path) -> tuple[float, float]:
         try:
             total += float(line["seconds"])
             compiling += float(line["seconds"]) if line["compiling"] else 0.0
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, f"{line} is no line of it") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise _damaged(path, f"{shown(line)} is no line of it") from error
     return total, compiling
 
 
@@ -132,7 +132,7 @@ def read_evaluation(
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         float(metrics["accuracy"]), int(metrics["examples"]), metrics["accuracy_interval_95"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return metrics
 
@@ -147,7 +147,7 @@ def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
         ) from error
     except json.JSONDecodeError as error:
         raise _damaged(path, f"{error.doc.strip()[:60]!r} is no JSON") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     return lines
 
