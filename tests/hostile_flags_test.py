@@ -99,6 +99,36 @@ CASES = {
          "--against=keras,theano", "--repeats=0", "--seconds=nan", "--seconds=-1", "--images=-1",
          "--eval_images=0", "--config.train.epochs=0", "--zzz"],
     ),
+    "launch_local": (
+        ("--devices=1",),
+        ["", "--processes=0", "--processes=x", f"--processes={HUGE}", "--processes=1025",
+         "--devices=-1", "--devices=1e9", f"--devices={ESCAPES}", "--zzz", "train", ESCAPES,
+         "--processes=-5 -- --config=x.py", "--devices=2000 -- scripts/evaluate.py"],
+    ),
+    "scaling": (
+        ("--config={root}/configs/quickstart.py",),
+        ["--images=0", "--images=x", f"--images={HUGE}", "--devices=1", "--devices=", "--devices",
+         "--devices=-8", "--flops=nan", "--flops=0", "--flops=1e400", "--devices_per_host=0",
+         "--host_bandwidth=-1", "--network_bandwidth=inf", "--latency=-1", f"--latency={ESCAPES}",
+         "--config=/nowhere.py", "--config={empty}", "--config={picture}", "--config.zzz=1",
+         "--config.train.epochs=0", f"--config.{ESCAPES}=1", "--zzz", "extra"],
+    ),
+    "torture": (
+        ("--out={out}",),
+        ["--faults=nothing", f"--faults={ESCAPES}", "--faults=kill,kill", "--tries=-1",
+         f"--tries={HUGE}", "--epochs=2", "--epochs=many", "--seed=-1", "--jobs=0", "--jobs=1e3",
+         "--jobs=1001", "--zzz", "extra"],
+    ),
+    # No key twice: absl defines a flag for each, once a process.
+    "main": (
+        ("--config={root}/configs/quickstart.py",),
+        ["--config=", "--config=/nowhere.py", "--config={empty}", "--config={picture}",
+         f"--config={ESCAPES}", "--config.zzz=1", f"--config.{ESCAPES}=1", "--config.=1",
+         "--config.train=1", "--config.train.epochs=0", "--config.train.batch_size=many",
+         f"--config.seed={HUGE}", "--config.optim.learning_rate=nan",
+         "--config.model.name=nothing", "--config.run.platform=abacus", "--num_processes=x",
+         "--process_id=1.5", f"--connect_seconds={ESCAPES}", "--zzz", f"--{ESCAPES}", "extra"],
+    ),
 }  # fmt: skip
 
 
@@ -114,17 +144,30 @@ def places(trained, tmp_path_factory):
     }  # fmt: skip
 
 
+def train(main, argv):
+    """The exit code of the main command, as absl runs it."""
+    try:
+        return main.main(main._parse(argv))
+    except SystemExit as end:
+        return end.code
+
+
 @pytest.mark.parametrize("script", CASES)
 def test_nonsense_in_flags_is_one_line(script, places, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     jax.devices()
-    module = importlib.import_module(f"scripts.{script}")
+    package = "cifar_cnn" if script == "main" else "scripts"
+    module = importlib.import_module(f"{package}.{script}")
     right, wrong = CASES[script]
     for flags in wrong:
         given = [*right, *flags.split()] if " " in flags else [*right, flags]
         argv = [flag.format(**places) for flag in given if flag]
-        monkeypatch.setattr(sys, "argv", [f"scripts/{script}.py", *argv])
-        code = module.main(argv) if script == "prepare_data" else cli.run(module.main)
+        argv = [f"{package}/{script}.py", *argv]
+        monkeypatch.setattr(sys, "argv", argv)
+        if script == "main":
+            code = train(module, argv)
+        else:
+            code = module.main(argv[1:]) if script == "prepare_data" else cli.run(module.main)
         err = capsys.readouterr().err
         assert code == 2, (flags[:100], err)
         assert err.startswith("error: "), (flags[:100], err)
