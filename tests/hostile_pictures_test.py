@@ -23,10 +23,6 @@ pytestmark = pytest.mark.skipif(
 COUNT = int(os.environ.get("CIFAR_CNN_MUTATIONS", "150"))
 
 
-def snapshot(folder):
-    return {str(path): path.lstat().st_size for path in folder.rglob("*")}
-
-
 def test_mutated_pictures_are_read_or_refused_in_one_line(tmp_path):
     base, target = tmp_path / "base", tmp_path / "base" / "target"
     target.mkdir(parents=True)
@@ -43,6 +39,7 @@ def test_mutated_pictures_are_read_or_refused_in_one_line(tmp_path):
     report = json.loads(line)
     assert report["odd"] == []
     assert report["read"] + report["refused"] == COUNT
+    assert report["no_archive"] == COUNT
     # Both happen, or these are no mutations.
     assert min(report["read"], report["refused"]) > COUNT / 10
     # A whole picture in each class, and whatever else could be read.

@@ -1,8 +1,8 @@
 """Broken pictures by the hundred: python -m tests.mutations COUNT SEED FOLDER
 
 Fills FOLDER/pictures with mutated files of every format under hostile names, and reads them as
-scripts/predict.py and a folder of pictures do, in a process whose memory and files are limited.
-Prints one JSON line of what became of them.
+scripts/predict.py, a folder of pictures and scripts/prepare_data.py --archive do, in a process
+whose memory and files are limited. Prints one JSON line of what became of them.
 """
 
 import collections
@@ -129,9 +129,10 @@ def peak_megabytes() -> float:
 
 
 def main(count: int, seed: int, folder: pathlib.Path) -> None:
-    """Makes the files and reads them twice; prints the outcomes."""
+    """Makes the files and reads them three times; prints the outcomes."""
     paths = fill(folder / "pictures", count, seed)
     from cifar_cnn import data, datasets, predict
+    from cifar_cnn.checks import UsageError
 
     # Beyond what the libraries have taken: 2 GiB of address space, files of 64 MiB.
     with open("/proc/self/statm") as file:
@@ -164,6 +165,15 @@ def main(count: int, seed: int, folder: pathlib.Path) -> None:
         say=said.append,
     )
     arrays = data.load_arrays(opened, "train", folder / "cache", said.append)
+    # The only pictures that it takes are pixels in an archive: none of these is one.
+    for path in paths:
+        try:
+            datasets.prepare(None, data_dir=folder / "sets", archive=path, say=said.append)
+        except UsageError as error:
+            outcomes["no_archive"] += 1
+            reason = str(error).replace(str(path), "")
+            if not (reason.isprintable() and len(reason) < 300):
+                odd.append(str(error))
     report = {
         **outcomes,
         "odd": odd + [line for line in said if not line.isprintable()],
