@@ -260,7 +260,7 @@ def restore_newest(
             found = _read(workdir, step, abstract_state)
         except MachineError as error:
             found, reason = None, str(error)
-        if hosts.any_of(found is None):
+        if hosts.highest(int(found is None)):
             damaged.append(step)
             say(f"{reason}; falling back to the one before it")
             continue

@@ -27,6 +27,12 @@ class MachineError(RuntimeError):
     """A fault of the machine (disk, network, device), told in one line with the remedy."""
 
 
+def why(error: OSError) -> str:
+    """What the operating system refused, on one line, with the file's name where there is one."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}"
+
+
 def printable(name: str | os.PathLike) -> str:
     """A name that is safe to print on one line: line ends, terminal escapes and bytes that are no
     UTF-8 appear as escapes such as \\n and \\xff."""

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import logging
 
 from cifar_cnn import hosts
-from cifar_cnn.checks import MachineError, UsageError, printable
+from cifar_cnn.checks import MachineError, UsageError, printable, why
 from cifar_cnn.signals import Interrupted
 
 # Of a command that several processes run together, where their launcher does not say it.
@@ -42,8 +42,7 @@ def run(command: Callable[[], None]) -> int:
         return _fail(error, 1)
     except OSError as error:
         # A disk that is full or gone can fail anywhere.
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}", 1)
+        return _fail(why(error), 1)
     except Interrupted as interrupt:
         return _fail(interrupt, 128 + interrupt.number)
     except MemoryError:

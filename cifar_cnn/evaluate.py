@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cifar_cnn import experiment, files, hosts
+from cifar_cnn import experiment, files, hosts, peers
 from cifar_cnn.checks import check_choice, printable
 from cifar_cnn.report import classification, confusion, predictions
 from cifar_cnn.report.results import evaluation_folder
@@ -44,6 +44,13 @@ def evaluate_run(
     """
     check_choice("--split", split, ("test", "train", "validation"))
     check_choice("--rows", rows, ("predicted", "true"))
+    with peers.needed():
+        return _evaluate(workdir, split, which, tta, rows, settings)
+
+
+def _evaluate(
+    workdir: pathlib.Path, split: str, which: str, tta: bool, rows: str, settings: dict[str, Any]
+) -> dict[str, Any]:
     trained = experiment.open_trained(workdir, which, settings=settings, tta=tta, alone=False)
     facts, step = trained.facts, trained.step
     examples = trained.examples(split)
@@ -63,19 +70,30 @@ def evaluate_run(
         "class_names": list(facts.class_names),
         **report,
     }
-    if not hosts.is_first():
-        return metrics
-    predicted = logits.argmax(axis=-1)
-    matrix = confusion.confusion_matrix(labels, predicted, len(facts.class_names))
-    folder = evaluation_folder(workdir, split, step, tta=tta)
-    title = f"{facts.name} {split}, step {step}: accuracy {report['accuracy']:.2%}"
-    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    confusion.plot(matrix, facts.class_names, folder / "confusion_matrix.png", rows, title)
-    confusion.write_csv(matrix, facts.class_names, folder / "confusion_matrix.csv", rows)
-    predictions.write_predictions_csv(
-        folder / "predictions.csv", indices, labels, logits, facts.class_names
-    )
-    print(classification.format_report(metrics))
-    print(confusion.format_matrix(matrix, facts.class_names, rows))
-    print(f"written to {printable(folder)}")
+    with hosts.first_then_others():  # They stay until the reports are written.
+        if hosts.is_first():
+            _report(workdir, metrics, indices, labels, logits, rows)
     return metrics
+
+
+def _report(
+    workdir: pathlib.Path,
+    metrics: dict[str, Any],
+    indices: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    rows: str,
+) -> None:
+    """Writes the files of an evaluation, and prints the tables."""
+    names, split, step = metrics["class_names"], metrics["split"], metrics["step"]
+    predicted = logits.argmax(axis=-1)
+    matrix = confusion.confusion_matrix(labels, predicted, len(names))
+    folder = evaluation_folder(workdir, split, step, tta=metrics["tta"])
+    title = f"{metrics['data']} {split}, step {step}: accuracy {metrics['accuracy']:.2%}"
+    files.write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    confusion.plot(matrix, names, folder / "confusion_matrix.png", rows, title)
+    confusion.write_csv(matrix, names, folder / "confusion_matrix.csv", rows)
+    predictions.write_predictions_csv(folder / "predictions.csv", indices, labels, logits, names)
+    print(classification.format_report(metrics))
+    print(confusion.format_matrix(matrix, names, rows))
+    print(f"written to {printable(folder)}")

@@ -59,7 +59,9 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
     def note(number: int, frame: object) -> None:
         received.append(number)  # Passed on below, when all are there.
 
-    old = {number: signal.signal(number, note) for number in _FORWARDED}
+    # What nohup has this process ignore the others ignore, too.
+    heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, note) for number in heard}
     readers = []
     try:
         for process in range(processes):

@@ -2,7 +2,7 @@
 
 Any key of the config can be set on the command line, as in --config.train.epochs=3. The same
 command on the same --workdir resumes a run that was interrupted. On many hosts every process runs
-this command; see cifar_cnn/hosts.py.
+this command; see cifar_cnn/hosts/.
 """
 
 import pathlib

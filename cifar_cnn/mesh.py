@@ -66,7 +66,7 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
             f"({str(error).splitlines()[0]})"
         ) from error
     if devices[0].platform == "cpu":
-        own = len(devices) // jax.process_count()
+        own = jax.local_device_count()
         if own < wanted:
             raise MachineError(
                 f"run.cpu_devices is {wanted}, but JAX already runs with {own} in this "

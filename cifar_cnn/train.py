@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -52,10 +51,11 @@ def train_and_evaluate(
     rundir.check_writable(workdir)
     # What waits for other processes cannot be interrupted; it ends at once.
     watch.deferred = hosts.find().count > 1
-    devices = experiment.start_devices(config)
-    hosts.check_agree("this process has another config", {**config, rundir.FREE_SECTION: {}})
-    rundir.check_shared(workdir)
     with peers.needed(), contextlib.ExitStack() as stack:
+        devices = experiment.start_devices(config)
+        watch.deferred = hosts.find().count > 1  # Now of a TPU, too.
+        hosts.check_agree("this process has another config", {**config, rundir.FREE_SECTION: {}})
+        rundir.check_shared(workdir)
         with hosts.first_then_others():
             writing = lock.held(workdir) if hosts.is_first() else contextlib.nullcontext(_trust)
             check_held = stack.enter_context(writing)
@@ -119,7 +119,12 @@ def _train(
         window, pace = Window(step, kept), Pace()
         if metrics.last_step < window.first:
             progress.say(f"note: metrics.jsonl has lost lines up to step {window.first}")
-        while step < run.total_steps and not hosts.any_of(watch.received is not None):
+        interrupted = 0
+        while step < run.total_steps:
+            # One number for all processes, which hear of a signal at different moments.
+            interrupted = hosts.highest(watch.received or 0)
+            if interrupted:
+                break
             first = step
             size = run.image_size(first)
             compiling = size not in compiled
@@ -179,8 +184,7 @@ def _train(
             metrics.sync()
             save(state, None, window.records)
     if step < run.total_steps:
-        number = watch.received or signal.SIGTERM  # Another process's.
-        raise Interrupted(number, f"saved at step {step}; the same command goes on")
+        raise Interrupted(interrupted, f"saved at step {step}; the same command goes on")
     print(f"trained; {_next_command(workdir)}")
     return state
 

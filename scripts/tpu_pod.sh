@@ -17,15 +17,16 @@ shift 2
 # Every host asks the metadata server which of them it is. JAX would ask the same, but later.
 # shellcheck disable=SC2016  # Expanded on the hosts.
 remote='
-set -eu
+set -euo pipefail
 cd ~/cifar_cnn
 ask() { curl --fail --silent --show-error --header "Metadata-Flavor: Google" \
     "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1"; }
 # NAME:NUMBER:ADDRESS,NAME:NUMBER:ADDRESS or ADDRESS,ADDRESS
 hosts=$(ask worker-network-endpoints | tr "," "\n" | sed "s/.*://")
-export JAX_COORDINATOR_ADDRESS="$(echo "$hosts" | head -n 1):8476"
-export JAX_NUM_PROCESSES=$(echo "$hosts" | wc -l)
-export JAX_PROCESS_ID=$(ask agent-worker-number)
+first=$(echo "$hosts" | sed -n 1p)
+count=$(echo "$hosts" | wc -l)
+number=$(ask agent-worker-number)
+export JAX_COORDINATOR_ADDRESS="$first:8476" JAX_NUM_PROCESSES="$count" JAX_PROCESS_ID="$number"
 exec .venv/bin/python -m cifar_cnn.main --config.run.platform=tpu "$@"
 '
 quoted=$(printf ' %q' "$@")

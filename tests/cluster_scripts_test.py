@@ -53,6 +53,7 @@ def test_a_slurm_job_is_requeued_when_its_time_is_up_and_only_then(programs, cod
     add, calls = programs
     add("srun", code)
     variables = {"PATH": add("scontrol"), "PYTHON": "python3", "SLURM_JOB_ID": "77"}
+    variables["SLURM_CPUS_PER_TASK"] = "16"
     script = ROOT / "scripts" / "slurm" / "train.sbatch"
     done = subprocess.run(
         ["bash", script, "--config=configs/dropout.py"],
@@ -62,6 +63,7 @@ def test_a_slurm_job_is_requeued_when_its_time_is_up_and_only_then(programs, cod
     made = calls()
     assert made[made.index("-m") :][:2] == ["-m", "cifar_cnn.main"]
     assert "--workdir=runs/slurm-77" in made
+    assert "--cpus-per-task=16" in made  # srun would start each task on one core.
     assert "--config=configs/dropout.py" in made
     assert (made[-3:] == ["scontrol", "requeue", "77"]) == requeued
     options = re.findall(r"^#SBATCH (--[\w-]+)", script.read_text(), re.MULTILINE)
@@ -101,6 +103,16 @@ def test_a_tpu_host_finds_out_which_one_it_is(programs, tmp_path):
         *lines
     }
     assert lines[-2:] == list(flags)
+    # Where the metadata server does not answer, a host does not start alone.
+    told.unlink()
+    curl.write_text("#!/usr/bin/env bash\necho 'curl: (6) could not resolve host' >&2\nexit 6\n")
+    done = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, "HOME": str(home), "PATH": path},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode
+    assert "could not resolve" in done.stderr
+    assert not told.exists()
 
 
 def manifest():
@@ -122,7 +134,7 @@ def test_the_pods_of_the_manifest_find_one_another(monkeypatch):
     pod = job["template"]["spec"]
     container = pod["containers"][0]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
-    assert variables.keys() == set(hosts.VARIABLES.values()) - {"JAX_CONNECT_SECONDS"}
+    assert variables.keys() == set(hosts.VARIABLES.values())
     for name, value in variables.items():
         monkeypatch.setenv(name, value or "3")  # Kubernetes puts the number of the pod there.
     assert hosts.find().count == job["completions"] == job["parallelism"]

@@ -6,8 +6,10 @@ Several processes are real ones here, which exchange their gradients with Gloo.
 import fcntl
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -55,7 +57,8 @@ def runs(shared, cache):
     folder = shared / "processes"
     with open(shared / "processes.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # One worker trains, the others wait for it.
-        if not folder.exists():
+        if not (folder / "two.log").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # Of a worker that failed.
             write_pictures(folder / "pictures")
             flags = (*FLAGS, f"--config.data.folder={folder}/pictures")
             one = ("-m", "cifar_cnn.main", *flags, "--config.run.cpu_devices=4")
@@ -65,6 +68,12 @@ def runs(shared, cache):
             assert code == 0, out + err
             (folder / "two.log").write_text(out)
     return folder
+
+
+@pytest.fixture
+def copy(runs, tmp_path):
+    """Copies a finished run, which the test may change."""
+    return lambda name: shutil.copytree(runs / name, tmp_path / name)
 
 
 def metrics_of(workdir):
@@ -97,33 +106,87 @@ def test_two_processes_of_two_devices_train_as_one_of_four(runs):
     assert {p.name for p in (runs / "two").iterdir()} == {p.name for p in (runs / "one").iterdir()}
 
 
-def test_several_processes_evaluate_a_run_of_one_and_count_every_example_once(runs, tmp_path):
-    shutil.copytree(runs / "one", tmp_path / "one")
-    flags = ("scripts/evaluate.py", f"--workdir={tmp_path}/one", "--checkpoint=20")
+def test_several_processes_evaluate_a_run_of_one_and_count_every_example_once(copy):
+    workdir = copy("one")
+    flags = ("scripts/evaluate.py", f"--workdir={workdir}", "--checkpoint=20")
     out = commands.run(*LAUNCH, *flags)
     assert "1,001" in out
-    folder = tmp_path / "one" / "eval" / "test-20"
+    folder = workdir / "eval" / "test-20"
     together = json.loads((folder / "metrics.json").read_text())
     lines = (folder / "predictions.csv").read_text().splitlines()
     assert together["examples"] == len(lines) - 1 == SIZES["test"]
     alone = evaluate_run(
-        runs / "one", split="test", which="20", tta=False, rows="true", settings={"cpu_devices": 4}
+        workdir, split="test", which="20", tta=False, rows="true", settings={"cpu_devices": 4}
     )
     assert together["accuracy"] == alone["accuracy"]
     assert together["cross_entropy"] == pytest.approx(alone["cross_entropy"], rel=1e-5)
 
 
-def test_one_process_opens_a_run_of_two(runs):
+def test_one_process_opens_a_run_of_two(copy):
     # Restoring compares the checksums of the whole state.
     one, two = (
         evaluate_run(
-            runs / name, split="test", which="latest", tta=False, rows="true",
+            copy(name), split="test", which="latest", tta=False, rows="true",
             settings={"cpu_devices": 1},
         )
         for name in ("one", "two")
     )  # fmt: skip
     assert two["examples"] == SIZES["test"]
     assert two["cross_entropy"] == pytest.approx(one["cross_entropy"], rel=1e-5)
+
+
+def test_one_process_goes_on_with_a_run_of_two(runs, copy):
+    workdir = copy("two")
+    shutil.rmtree(workdir / "checkpoints" / str(EPOCHS * STEPS))
+    data = f"--config.data.folder={runs}/pictures"
+    out = commands.run(
+        "-m", "cifar_cnn.main", *FLAGS, data, f"--workdir={workdir}", "--config.run.cpu_devices=4"
+    )
+    assert f"resuming after step {STEPS}" in out
+    check_same_training(workdir, runs / "one")
+
+
+def start_two(workdirs, *others):
+    """Starts two processes of the tiny network; the second one has other flags, too."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    return [
+        commands.start(
+            "-m", "cifar_cnn.main", *commands.TINY, "--config.run.cpu_devices=1",
+            f"--workdir={workdir}", f"--coordinator_address={address}", "--num_processes=2",
+            f"--process_id={number}", *(others if number else ()),
+        )
+        for number, workdir in enumerate(workdirs)
+    ]  # fmt: skip
+
+
+def check_refused(two, said):
+    """The second process says why, the first that it did; both end at once."""
+    begin = time.monotonic()
+    for process, words in zip(two, ("process 1 failed and says why", said), strict=True):
+        code, _, err = commands.finish(process)
+        assert code == 1
+        assert err.count("\n") == 1, err
+        assert words in err
+    assert time.monotonic() - begin < 30  # JAX would wait a minute for one that is lost.
+
+
+def test_a_process_with_another_config_is_refused(tmp_path):
+    two = start_two([tmp_path / "run"] * 2, "--config.optim.learning_rate=0.03")
+    check_refused(two, "this process has another config than process 0 (optim.learning_rate: 0.003")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_process_with_other_data_is_refused(tmp_path, cache):
+    experiment.make_builder(make_config())  # Prepares it.
+    other = tmp_path / "cache"
+    shutil.copytree(cache / "tensorflow_datasets", other / "tensorflow_datasets")
+    about = next(other.rglob("dataset_info.json"))
+    about.write_text(about.read_text() + "\n")  # Another copy, as far as one can tell.
+    two = start_two([tmp_path / "run"] * 2, f"--config.run.cache_dir={other}")
+    check_refused(two, "this process reads other data than process 0 (fingerprint: ")
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def two_hosts_reason():

@@ -13,7 +13,8 @@ hostname left
 ip link set lo up
 unshare -nu sh -c 'hostname right && echo ready && exec sleep 1000' > "$folder/right" &
 right=$!
-trap 'kill $right' EXIT
+other=
+trap 'kill $right $other 2>/dev/null || true' EXIT
 until grep -q ready "$folder/right"; do sleep 0.05; done
 on_right=(nsenter --target "$right" --net --uts)
 ip link add cable type veth peer name cable netns "$right"

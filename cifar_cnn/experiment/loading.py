@@ -25,7 +25,6 @@ def start_devices(config: Config) -> Mesh:
     hosts.connect()
     mesh = mesh_lib.start(run["platform"], run["cpu_devices"], str(programs))
     hosts.meet(mesh)
-    hosts.quiet_others()
     return mesh
 
 
