@@ -16,7 +16,7 @@ PLATFORMS = ("auto", "cpu", "cuda", "rocm", "tpu")
 _XLA_FLAGS = {
     "xla_gpu_deterministic_ops": "true",
     "xla_cpu_collective_call_terminate_timeout_seconds": "1200",
-    "xla_cpu_collective_timeout_seconds": "1200",  # The same between processes.
+    "xla_cpu_collective_timeout_seconds": "1200",  # The same between processes; JAX 0.9 has it.
 }
 # More devices than this split a batch of 128 into pieces too small to pay for themselves.
 _MOST_CPU_DEVICES = 8
