@@ -159,7 +159,9 @@ def test_a_config_of_another_hand(run, tmp_path):
         {**config, "checkpoint": None}, {**config, "run": {**config["run"], "cache_dir": [1]}},
     ):  # fmt: skip
         (copy / "config.json").write_text(json.dumps(wrong))
-        with pytest.raises(UsageError, match=r"config\.json is no config of a run") as caught:
+        with pytest.raises(
+            UsageError, match=r"config\.json is no config of this version"
+        ) as caught:
             experiment.open_trained(copy, settings={"cpu_devices": 1})
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 500

@@ -55,7 +55,8 @@ def read_run(workdir: pathlib.Path) -> tuple[dict[str, Any], Facts]:
     except Exception as error:  # Any section may be missing, or be a number or a list.
         reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"{workdir / 'config.json'} is no config of a run ({reason}): restore it from a copy"
+            f"{workdir / 'config.json'} is no config of this version ({reason}): restore it from "
+            "a copy, or use the version that run.json names"
         ) from error
     return config, facts
 
