@@ -9,10 +9,8 @@ and restore together, in a folder that they share.
 
 import contextlib
 import dataclasses
-import gc
 import json
 import pathlib
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from cifar_cnn import hosts
+from cifar_cnn import hosts, leftovers
 from cifar_cnn.checks import MachineError, UsageError
 
 _METRIC = "validation_accuracy"
@@ -89,7 +87,7 @@ def saving(
         # time of day: a clock that is set meanwhile would end the run.
         enable_async_checkpointing=False,
     )
-    with _quiet_leftovers():
+    with leftovers.kept_quiet():
         manager = _told(lambda: ocp.CheckpointManager(_folder(workdir), options=options), workdir)
 
         def save(state: Any, metrics: dict[str, float] | None, records: Records) -> None:
@@ -119,6 +117,8 @@ def _told(action: Callable[[], Any], workdir: pathlib.Path) -> Any:
     try:
         result = action()
     except Exception as error:
+        if hosts.is_loss(error):
+            raise
         # Failed writes come as ValueError with TensorStore's details, or as OSError.
         full = "RESOURCE_EXHAUSTED" in str(error) or "No space left" in str(error)
         reason = "no space left on the device" if full else _first_line(error)
@@ -174,7 +174,7 @@ def _read(workdir: pathlib.Path, step: int, abstract_state: Any) -> tuple[Any, R
     )
     options = ocp.CheckpointManagerOptions(read_only=True, lightweight_initialize=True)
     reason = ""
-    with _quiet_leftovers():
+    with leftovers.kept_quiet():
         try:
             with ocp.CheckpointManager(_folder(workdir), options=options) as manager:
                 restored = manager.restore(step, args=items)
@@ -188,6 +188,8 @@ def _read(workdir: pathlib.Path, step: int, abstract_state: Any) -> tuple[Any, R
             else:
                 reason = _unlisted(workdir, step)
         except Exception as error:
+            if hosts.is_loss(error):
+                raise
             # Orbax raises a dozen types for a damaged checkpoint, some of them plain Exception.
             reason = _first_line(error)
     if reason:
@@ -217,22 +219,6 @@ def _first_line(error: Exception) -> str:
     """What an error of Orbax or TensorStore says, without pages of details."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line.split(". See full TensorStore")[0][:200]
-
-
-@contextlib.contextmanager
-def _quiet_leftovers() -> Iterator[None]:
-    """Keeps Orbax's tracebacks off the screen.
-
-    Reads and writes that it leaves unfinished after the first failure raise when they are
-    collected, where Python can only print: hundreds of lines about what is already told in one.
-    """
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda *_: None
-    try:
-        yield
-    finally:
-        gc.collect()
-        sys.unraisablehook = hook
 
 
 def restore_newest(

@@ -24,7 +24,9 @@ def needed() -> Iterator[None]:
     """
     try:
         yield
-    except (jax.errors.JaxRuntimeError, MachineError, OSError) as error:
+    except (jax.errors.JaxRuntimeError, MachineError, OSError, ValueError) as error:
+        if isinstance(error, ValueError) and not hosts.is_loss(error):
+            raise
         if hosts.find().count == 1 or hosts.all_know():
             if _is_memory(error):
                 raise MachineError(_reason(error)) from error

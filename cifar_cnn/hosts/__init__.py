@@ -11,11 +11,21 @@ from cifar_cnn.hosts.agreement import (
     first_then_others,
     from_first,
     highest,
+    is_loss,
 )
 from cifar_cnn.hosts.cluster import VARIABLES, Hosts, set_flags
-from cifar_cnn.hosts.process import connect, find, is_first, label, meet, quiet_others
+from cifar_cnn.hosts.process import (
+    HEARTBEAT_SECONDS,
+    connect,
+    find,
+    is_first,
+    label,
+    meet,
+    quiet_others,
+)
 
 __all__ = [
+    "HEARTBEAT_SECONDS",
     "VARIABLES",
     "Hosts",
     "all_know",
@@ -26,6 +36,7 @@ __all__ = [
     "from_first",
     "highest",
     "is_first",
+    "is_loss",
     "label",
     "meet",
     "quiet_others",

@@ -17,6 +17,14 @@ def all_know() -> bool:
     return _told
 
 
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that an exchange between processes failed: another one is gone.
+
+    Within JAX's own programs it is a JaxRuntimeError, around them a ValueError.
+    """
+    return isinstance(error, ValueError | RuntimeError) and "Gloo" in str(error)
+
+
 def highest(value: int) -> int:
     """The highest value of any process; all have to call it at the same point."""
     return max(_gather(value))
