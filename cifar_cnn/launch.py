@@ -50,6 +50,7 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
     address = f"127.0.0.1:{_free_port()}"
     children: list[subprocess.Popen] = []
     received: list[int] = []
+    ended: list[int] = []  # Exit codes in the order in which the processes end.
     unread = threading.Lock()  # Taken for good by the first reader whose words go nowhere.
 
     def hang_up() -> None:
@@ -62,7 +63,7 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
     # What nohup has this process ignore the others ignore, too.
     heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, note) for number in heard}
-    readers = []
+    threads = []
     try:
         for process in range(processes):
             values = (address, processes, process)
@@ -79,17 +80,20 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
                 preexec_fn=_die_with_parent(os.getpid()),
             )
             children.append(child)
+            waiter = threading.Thread(target=_note_end, args=(child, ended))
+            waiter.start()
+            threads.append(waiter)
             for source, target in ((child.stdout, sys.stdout), (child.stderr, sys.stderr)):
                 reader = threading.Thread(target=_pass_on, args=(process, source, target, hang_up))
                 reader.start()
-                readers.append(reader)
-        return _wait(children, received, grace)
+                threads.append(reader)
+        return _wait(children, received, ended, grace)
     finally:
         for child in children:
             _send(child, signal.SIGKILL)
             child.wait()
-        for reader in readers:
-            reader.join(5)
+        for thread in threads:
+            thread.join(5)
         for number, handler in old.items():
             signal.signal(number, handler)
 
@@ -142,7 +146,14 @@ def _pass_on(process: int, source, target, hang_up: Callable[[], None]) -> None:
             hang_up()
 
 
-def _wait(children: Sequence[subprocess.Popen], received: list[int], grace: float) -> int:
+def _note_end(child: subprocess.Popen, ended: list[int]) -> None:
+    """Waits for a process by itself: of two that end within a moment, one is the first."""
+    ended.append(child.wait())
+
+
+def _wait(
+    children: Sequence[subprocess.Popen], received: list[int], ended: list[int], grace: float
+) -> int:
     """Passes signals on until all have ended; returns the first exit code that is not 0."""
     first, since, asked = 0, 0.0, False
     while True:
@@ -150,11 +161,10 @@ def _wait(children: Sequence[subprocess.Popen], received: list[int], grace: floa
             number = received.pop(0)
             for child in children:
                 _send(child, number)
-        codes = [child.poll() for child in children]
-        failed = [code for code in codes if code]
+        failed = [code for code in ended if code]
         if failed and not first:
             first, since = failed[0], time.monotonic()
-        if None not in codes:
+        if len(ended) == len(children):
             return first if first >= 0 else 128 - first
         waited = time.monotonic() - since
         if first and waited > 2 * grace:

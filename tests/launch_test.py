@@ -34,6 +34,19 @@ if what == "done" or (what == "stubborn" and not number):
     sys.exit(7 * (what == "stubborn"))
 if what == "fail" and number:
     os.kill(os.getpid(), signal.SIGKILL)
+if what == "follow":  # Process 0 ends a moment after process 1.
+    path = pathlib.Path(__file__).with_name("pid")
+    if number:
+        path.with_suffix(".part").write_text(str(os.getpid()))
+        path.with_suffix(".part").rename(path)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+    while not path.exists():
+        time.sleep(0.001)
+    while pathlib.Path("/proc", path.read_text(), "stat").exists():
+        if pathlib.Path("/proc", path.read_text(), "stat").read_text().rsplit(")")[1][1] == "Z":
+            break
+    sys.exit(1)
 for _ in range(600):
     if what == "talk":
         print("still here " * 100, flush=True)
@@ -106,6 +119,11 @@ def test_when_one_is_killed_the_others_are_ended_and_its_code_is_told(child):
     code, _, _ = commands.finish(start(child, "fail"))
     assert code == 128 + signal.SIGKILL
     assert time.monotonic() - begin < 20
+
+
+def test_of_two_that_end_within_a_moment_the_code_of_the_first_is_told(child):
+    code, _, _ = commands.finish(start(child, "follow"))
+    assert code == 128 + signal.SIGKILL
 
 
 def test_one_that_does_not_end_is_killed(child):
