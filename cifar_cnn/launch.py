@@ -144,6 +144,9 @@ def _pass_on(process: int, source, target, hang_up: Callable[[], None]) -> None:
             target.flush()
         except (OSError, ValueError):
             hang_up()
+            # What is left in the buffer would fail again at the end, with an exit code of its own.
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), target.fileno())
 
 
 def _note_end(child: subprocess.Popen, ended: list[int]) -> None:
