@@ -93,6 +93,33 @@ def held(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Iterator[
         os.close(file)
 
 
+def holder(workdir: pathlib.Path) -> str | None:
+    """Who writes into a run directory now, as 'process 7 on host'; None for nobody.
+
+    Takes nothing from a run. Of another host's process it is told by the age of its heartbeat, for
+    which the clocks of both have to agree.
+    """
+    path = workdir / "lock"
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = _read(file)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _name(found) if found else "another process"
+    except OSError:
+        pass  # A file system without locks: its heartbeat tells.
+    else:
+        if found is None or found["boot"] == _describe_this_process()["boot"]:
+            return None
+    finally:
+        age = time.time() - os.fstat(file).st_mtime
+        os.close(file)
+    return _name(found) if found and age < STALE_SECONDS else None
+
+
 def _acquire(path: pathlib.Path, me: dict[str, Any], say: Callable[[str], None]) -> int:
     """Opens the lock file, locks it where the file system can, and writes this process into it.
 

@@ -5,6 +5,8 @@ command on the same --workdir resumes a run that was interrupted. On many hosts 
 this command; see cifar_cnn/hosts/.
 """
 
+import contextlib
+import os
 import pathlib
 import sys
 
@@ -20,6 +22,7 @@ _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run directory; by default runs/NAME for configs/NAME.py."
 )
+_QUIET = flags.DEFINE_bool("quiet", False, "Print nothing but errors.")
 _PROCESS = {
     name: (flags.DEFINE_integer if kind is int else flags.DEFINE_string)(name, None, text)
     for name, (kind, text) in cli.PROCESS_FLAGS.items()
@@ -37,6 +40,14 @@ def _train() -> None:
         raise UsageError("no config given: try --config=configs/quickstart.py")
     hosts.set_flags({name: flag.value for name, flag in _PROCESS.items()})
     hosts.quiet_others()
+    if _QUIET.value:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            _run()
+    else:
+        _run()
+
+
+def _run() -> None:
     name = config_name()
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{name}")
     print(f"cifar_cnn {__version__}, config {name}")
@@ -46,7 +57,8 @@ def _train() -> None:
 
         config = _CONFIG.value.to_dict()
         experiment.check(config, default.get_config().to_dict())
-        train.train_and_evaluate(config, workdir, watch)
+        command = ["python", "-m", "cifar_cnn.main", *sys.argv[1:]]
+        train.train_and_evaluate(config, workdir, watch, command)
 
 
 def _parse(argv: list[str]) -> list[str]:

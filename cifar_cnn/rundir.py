@@ -1,7 +1,8 @@
 """The run directory explains itself: config.json and run.json beside checkpoints and metrics.
 
 config.json is the complete config; run.json the data (name, version, class names, normalisation,
-division), the versions of the libraries, the commit and the devices that the run started on.
+division), the versions of the libraries, the commit, and the command and the devices that the run
+started with.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import pathlib
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from cifar_cnn import files, hosts
@@ -24,7 +26,11 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "te
 
 
 def open_run(
-    workdir: pathlib.Path, config: dict[str, Any], data: dict[str, Any], devices: str
+    workdir: pathlib.Path,
+    config: dict[str, Any],
+    data: dict[str, Any],
+    devices: str,
+    command: Sequence[str] = (),
 ) -> None:
     """Writes config.json and run.json of a new run, or checks that an old run goes on.
 
@@ -33,6 +39,7 @@ def open_run(
       config: the complete config as nested dictionaries.
       data: facts of the data set, see `data.Facts`.
       devices: in words.
+      command: the words that started the run.
 
     Raises:
       UsageError: the directory holds a run with another config or other data.
@@ -57,6 +64,7 @@ def open_run(
         "format": FORMAT,
         "data": data,
         "devices": devices,
+        "command": list(command),
         "commit": _commit(),
         "versions": versions(_LIBRARIES),
     }

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,27 +14,37 @@ from jax.sharding import Mesh
 
 from cifar_cnn import checkpoint, experiment, files, hosts, lock, mesh, peers, rundir
 from cifar_cnn.checks import MachineError, printable
-from cifar_cnn.progress import Progress
+from cifar_cnn.data import Examples, Facts
+from cifar_cnn.events import Events
+from cifar_cnn.progress import Progress, print_box
 from cifar_cnn.record import Scalars
+from cifar_cnn.report import confusion, small
+from cifar_cnn.report.results import read_curves, read_seconds
 from cifar_cnn.report.summary import format_summary, summarize
 from cifar_cnn.signals import Interrupted, Watch
 from cifar_cnn.state import TrainState
 from cifar_cnn.window import Pace, Window
 
+_SHOWN = 32  # Examples of the validation part whose predictions TensorBoard shows.
+
 
 def train_and_evaluate(
-    config: Mapping[str, Any], workdir: pathlib.Path, watch: Watch | None = None
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    watch: Watch | None = None,
+    command: Sequence[str] = (),
 ) -> TrainState:
     """Trains the network of `config`, or resumes the run that `workdir` holds.
 
     Writes config.json, run.json, model.txt, metrics.jsonl (the same bytes however often the run
-    was interrupted), timing.jsonl and checkpoints/. Of several processes the first writes them,
-    but all of them save.
+    was interrupted), timing.jsonl, tensorboard/ and checkpoints/. Of several processes the first
+    writes them, but all of them save.
 
     Args:
       config: complete nested config that `experiment.check` accepts.
       workdir: run directory; made if needed.
       watch: the signals that end the run between two calls, see `signals.watched`.
+      command: what started the run, for run.json.
 
     Returns:
       The state after the last epoch.
@@ -59,7 +69,7 @@ def train_and_evaluate(
         with hosts.first_then_others():
             writing = lock.held(workdir) if hosts.is_first() else contextlib.nullcontext(_trust)
             check_held = stack.enter_context(writing)
-        return _train(config, workdir, devices, watch, check_held)
+        return _train(config, workdir, devices, watch, check_held, command)
 
 
 def _trust() -> None:
@@ -72,6 +82,7 @@ def _train(
     devices: Mesh,
     watch: Watch,
     check_held: Callable[[], None],
+    command: Sequence[str],
 ) -> TrainState:
     print(f"{mesh.describe(devices)}, run directory {printable(workdir)}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
@@ -85,7 +96,8 @@ def _train(
     summary = format_summary(summarize(run.model, facts.image_shape), facts.name)
     with hosts.first_then_others():
         if hosts.is_first():
-            rundir.open_run(workdir, config, dataclasses.asdict(facts), mesh.describe(devices))
+            place = mesh.describe(devices)
+            rundir.open_run(workdir, config, dataclasses.asdict(facts), place, command)
             files.write_text(workdir / "model.txt", summary + "\n")
     print(summary)
 
@@ -104,7 +116,13 @@ def _train(
         epoch, within = divmod(step, run.steps_per_epoch)
         return not within and _is_due(epoch, run.checkpoint_every_epochs, run.epochs)
 
-    progress = Progress(total_steps=run.total_steps, done_steps=step, batch_size=run.batch_size)
+    progress = Progress(
+        total_steps=run.total_steps,
+        done_steps=step,
+        batch_size=run.batch_size,
+        epochs=run.epochs,
+    )
+    hyperparameters = {key: part for key, part in config.items() if key != rundir.FREE_SECTION}
     with (
         checkpoint.saving(
             workdir, keep_latest=run.keep_latest, keep_best=run.keep_best, is_due=is_due
@@ -112,6 +130,7 @@ def _train(
         progress,
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
+        Events(workdir, hyperparameters, keep_to_step=step) as events,
         peers.needed(),  # Innermost: Orbax would wait for a process that is gone.
     ):
         order = None
@@ -131,6 +150,7 @@ def _train(
             compiled.add(size)
             if compiling:
                 pace.restart()
+                progress.compiling(f"for images of {size} pixels" if size else "the training step")
             stop = min(_window_end(run, step), step + hosts.from_first(pace.steps))
             start = time.monotonic()
             if step % run.steps_per_epoch == 0 or order is None:
@@ -138,6 +158,8 @@ def _train(
             state, records = run.train_chunk(state, train_part, order, jnp.int32(stop))
             step = int(state.step)
             seconds = time.monotonic() - start
+            if compiling:
+                progress.compiled(seconds)
             watch.unsaved = True
             check_held()
             window.add(records, step - first)
@@ -150,13 +172,13 @@ def _train(
                 continue
             epoch = step / run.steps_per_epoch
             means = window.close()
-            metrics.write(
-                step,
-                epoch=epoch,
-                train_loss=means["loss"],
-                train_accuracy=means["accuracy"],
-                learning_rate=float(run.schedule(step - 1)),
-            )
+            scalars = {
+                "train_loss": means["loss"],
+                "train_accuracy": means["accuracy"],
+                "learning_rate": float(run.schedule(step - 1)),
+            }
+            metrics.write(step, epoch=epoch, **scalars)
+            events.write(step, **scalars)
             progress.update(step, epoch=epoch, **means)
             if step % run.steps_per_epoch:
                 continue
@@ -164,12 +186,16 @@ def _train(
             _check_parameters(state, workdir)
             scores = None
             if validation_part is not None and _is_due(epoch, run.eval_every_epochs, run.epochs):
-                result = run.evaluate(state.eval_variables, validation_part)[0].compute()
+                sums, logits = run.evaluate(state.eval_variables, validation_part)
+                result = sums.compute()
                 scores = {
                     "validation_loss": float(result["loss"]),
                     "validation_accuracy": float(result["accuracy"]),
                 }
                 metrics.write(step, epoch=float(epoch), **scores)
+                events.write(step, **scores)
+                _show_answers(events, step, validation_part, np.asarray(logits), facts)
+                progress.validated(scores["validation_accuracy"])
                 progress.say(
                     f"epoch {epoch}/{run.epochs}  validation loss {result['loss']:.4f}  "
                     f"validation accuracy {result['accuracy']:.2%}"
@@ -185,8 +211,48 @@ def _train(
             save(state, None, window.records)
     if step < run.total_steps:
         raise Interrupted(interrupted, f"saved at step {step}; the same command goes on")
-    print(f"trained; {_next_command(workdir)}")
+    _tell_end(workdir, run)
     return state
+
+
+def _show_answers(
+    events: Events, step: int, part: Examples, logits: np.ndarray, facts: Facts
+) -> None:
+    """Writes the confusion matrix and the first examples of the validation part."""
+    indices = np.asarray(part.indices)
+    labels, predicted = np.asarray(part.labels)[indices], logits.argmax(axis=-1)
+    names = facts.class_names
+    matrix = confusion.confusion_matrix(labels, predicted, len(names))
+    events.picture(step, "confusion_matrix", small.confusion_picture(matrix, names))
+    first = np.asarray(part.images[indices[:_SHOWN]])
+    events.picture(
+        step,
+        "predictions",
+        small.predictions_picture(first, labels[:_SHOWN], predicted[:_SHOWN], names),
+    )
+
+
+def _tell_end(workdir: pathlib.Path, run: experiment.Experiment) -> None:
+    """Says that the run is done, how it went and where everything lies."""
+    lines = []
+    if hosts.is_first():
+        seconds, compiling = read_seconds(workdir)
+        lines.append(f"{run.epochs} epochs in {seconds:,.0f} s of training")
+        lines[0] += f" ({compiling:,.0f} s of it in calls that compiled too)"
+        curves = read_curves(workdir)
+        if curves.validation_accuracy.size:
+            best = int(curves.validation_accuracy.argmax())
+            lines.append(
+                f"best validation accuracy {curves.validation_accuracy[best]:.2%}, after epoch "
+                f"{curves.validation_epochs[best]:.0f}"
+            )
+    place = printable(workdir)
+    lines += [
+        f"run directory {place}: checkpoints, metrics.jsonl, timing.jsonl, tensorboard",
+        _next_command(workdir),
+        f"a page about it: python scripts/report.py --workdir={place}",
+    ]
+    print_box("trained", lines)
 
 
 def _next_command(workdir: pathlib.Path) -> str:

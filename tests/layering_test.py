@@ -14,16 +14,16 @@ FLOORS = {
         "window",
     },
     2: {
-        "augment", "checkpoint", "cli", "data", "datasets", "filters", "losses", "metrics",
-        "models", "optim", "peers", "progress", "record", "rundir", "state",
+        "augment", "checkpoint", "cli", "data", "datasets", "events", "filters", "losses",
+        "metrics", "models", "optim", "peers", "progress", "record", "rundir", "state",
     },
     3: {"report", "steps"},
     4: {"experiment"},
     5: {
         "compare", "describe", "evaluate", "explain", "explore", "filtering", "flags", "launch",
-        "predict", "scaling", "seeds", "shift", "train",
+        "predict", "runs", "scaling", "seeds", "shift", "train",
     },
-    6: {"benchmark", "main", "torture"},
+    6: {"benchmark", "main", "page", "torture"},
 }  # fmt: skip
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

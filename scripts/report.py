@@ -1,0 +1,57 @@
+"""Makes one page that explains a run: python scripts/report.py --workdir=runs/dropout
+
+Writes WORKDIR/report/index.html, which needs no server and no network: curves, confusion matrix,
+classes, confidence, a gallery, and the trained network layer by layer on some images.
+--image=dog.png adds a picture of yours, --compare=runs/wide another run; both may be repeated.
+"""
+
+import pathlib
+import sys
+
+from cifar_cnn import cli
+
+
+def main() -> None:
+    """Parses flags and makes one call."""
+    parser = cli.Flags(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
+    parser.add_argument(
+        "--compare", type=pathlib.Path, nargs="+", action="extend", default=[],
+        help="directories of other runs on the same data",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image", type=pathlib.Path, nargs="+", action="extend", default=[],
+        help="pictures to follow through the network",
+    )  # fmt: skip
+    parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tta", action="store_true", help="answers are means over mirrored and shifted views"
+    )
+    parser.add_argument(
+        "--fit", default="crop", help="crop, pad or stretch pictures (default: %(default)s)"
+    )
+    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
+    cli.add_device_flags(parser)
+    flags = parser.parse_args()
+    # Imported here, so that --help and mistakes in the flags are told without loading JAX.
+    from cifar_cnn.evaluate import evaluate_run
+    from cifar_cnn.page import write_page
+
+    write_page(
+        flags.workdir,
+        evaluate=evaluate_run,
+        compare=flags.compare,
+        pictures=flags.image,
+        split=flags.split,
+        which=flags.checkpoint,
+        tta=flags.tta,
+        fit=flags.fit,
+        settings=cli.settings(flags),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
