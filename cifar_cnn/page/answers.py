@@ -24,7 +24,6 @@ def answers(predictions: Predictions, metrics: Mapping[str, Any], sprite: Sprite
     """
     names = predictions.class_names
     matrix = confusion.confusion_matrix(predictions.labels, predictions.predicted, len(names))
-    scores = metrics["per_class"]
     return {
         "matrix": matrix.tolist(),
         "confused": [
@@ -32,13 +31,8 @@ def answers(predictions: Predictions, metrics: Mapping[str, Any], sprite: Sprite
             for true, predicted, count in confusion.most_confused(matrix, names, top=_CONFUSED)
         ],
         "classes": [
-            {
-                "precision": scores[name]["precision"],
-                "recall": scores[name]["recall"],
-                "f1": scores[name]["f1"],
-                "support": scores[name]["support"],
-            }
-            for name in names
+            {key: row[key] for key in ("precision", "recall", "f1", "support")}
+            for row in metrics["per_class"]
         ],
         "reliability": reliability(predictions),
         "calibration_error": metrics["expected_calibration_error"],
