@@ -1,4 +1,4 @@
-"""The page of a run, in a browser: its numbers, its parts, and that it asks nothing of a network."""
+"""The page of a run, in a browser: its numbers, its parts, and that it needs no network."""
 
 import json
 import pathlib
@@ -49,11 +49,11 @@ def metrics(folder):
 @pytest.fixture(scope="module")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        with playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        ) as chromium:
-            yield chromium
+    with (
+        sync_api.sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
+    ):
+        yield chromium
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def test_comparison_says_the_difference_and_shows_who_changed_sides(page, folder
     other = json.loads(path.read_text())["accuracy"]
     by = 100 * (other - metrics["accuracy"])
     words = text_of(page, "#others .difference")
-    assert f"{'−' if by < 0 else '+'}{abs(by):.2f} points" in words
+    assert f"{'\u2212' if by < 0 else '+'}{abs(by):.2f} points" in words
     assert page.locator("#others .thumb").count() > 0
 
 
@@ -230,9 +230,8 @@ def test_comparison_says_the_difference_and_shows_who_changed_sides(page, folder
 def test_colours_can_be_chosen_and_text_stands_out(page, theme):
     while theme not in page.locator("#theme").inner_text():
         page.locator("#theme").click()
-    colours = page.evaluate(
-        "() => [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
-    )
+    style = "getComputedStyle(document.body)"
+    colours = page.evaluate(f"() => [{style}.color, {style}.backgroundColor]")
     channels = [[int(float(x)) for x in c[c.index("(") + 1 : -1].split(",")[:3]] for c in colours]
     assert contrast(*channels) > 7
 
