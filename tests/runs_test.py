@@ -65,7 +65,7 @@ def test_damaged_runs_and_empty_folders_are_told(folder, capsys):
     assert runs["interrupted"]["state"].startswith("cannot be read: ")
     assert list_runs(folder / "no_run") == []
     assert "no runs in" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match=r"is no folder: name one"):
         list_runs(folder / "nowhere")
     with pytest.raises(UsageError, match="--sort is 'tests', .*did you mean 'test'"):
         list_runs(folder, sort="tests")

@@ -55,7 +55,20 @@
     return most;
   }
 
-  // All maps of a layer side by side on one canvas, each pixel `zoom` pixels wide.
+  // Draws height x width values as a picture whose pixels are `zoom` wide.
+  function paintGrid(context, left, top, height, width, zoom, colourOf) {
+    const small = new OffscreenCanvas(width, height);
+    const inside = small.getContext("2d");
+    const pixels = inside.createImageData(width, height);
+    for (let place = 0; place < height * width; place += 1) {
+      pixels.data.set([...colourOf(place), 255], 4 * place);
+    }
+    inside.putImageData(pixels, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(small, left, top, width * zoom, height * zoom);
+  }
+
+  // All maps of a layer side by side on one canvas.
   function mapsOf(number) {
     const { values, shape, channels } = made(number);
     const [height, width] = shape;
@@ -69,14 +82,8 @@
     const context = canvas.getContext("2d");
     const scale = largest(values);
     for (let map = 0; map < shown; map += 1) {
-      const [left, top] = [(map % columns) * stepX, Math.floor(map / columns) * stepY];
-      for (let row = 0; row < height; row += 1) {
-        for (let column = 0; column < width; column += 1) {
-          const [r, g, b] = mix(values[(row * width + column) * channels + map] / scale);
-          context.fillStyle = `rgb(${r},${g},${b})`;
-          context.fillRect(left + column * zoom, top + row * zoom, zoom, zoom);
-        }
-      }
+      paintGrid(context, (map % columns) * stepX, Math.floor(map / columns) * stepY, height, width, zoom,
+        (place) => mix(values[place * channels + map] / scale));
     }
     if (layers[number].window) {
       canvas.classList.add("choose");
@@ -101,13 +108,8 @@
     const rows = Math.ceil(values.length / columns);
     const canvas = make("canvas", { width: columns * zoom, height: rows * zoom, role: "img",
       "aria-label": `${values.length} values of ${layers[number].name}` });
-    const context = canvas.getContext("2d");
     const scale = largest(values);
-    values.forEach((value, k) => {
-      const [r, g, b] = mix(value / scale);
-      context.fillStyle = `rgb(${r},${g},${b})`;
-      context.fillRect((k % columns) * zoom, Math.floor(k / columns) * zoom, zoom, zoom);
-    });
+    paintGrid(canvas.getContext("2d"), 0, 0, rows, columns, zoom, (place) => mix((values[place] ?? 0) / scale));
     return canvas;
   }
 
@@ -124,16 +126,9 @@
     const context = canvas.getContext("2d");
     const scale = largest(values);
     for (let map = 0; map < shown; map += 1) {
-      for (let row = 0; row < size[0]; row += 1) {
-        for (let column = 0; column < size[1]; column += 1) {
-          const parts = [0, 1, 2].map((colour) => {
-            const place = ((row * size[1] + column) * colours + Math.min(colour, colours - 1)) * shown + map;
-            return Math.round(127.5 * (1 + values[place] / scale));
-          });
-          context.fillStyle = `rgb(${parts.join(",")})`;
-          context.fillRect((map % columns) * stepX + column * zoom, Math.floor(map / columns) * stepY + row * zoom, zoom, zoom);
-        }
-      }
+      paintGrid(context, (map % columns) * stepX, Math.floor(map / columns) * stepY, size[0], size[1], zoom,
+        (place) => [0, 1, 2].map((colour) =>
+          Math.round(127.5 * (1 + values[(place * colours + Math.min(colour, colours - 1)) * shown + map] / scale))));
     }
     return canvas;
   }
