@@ -40,13 +40,17 @@ def head(
         ),
         ("Network", f"{config['model']['name']}, {parameters or 0:,} parameters"),
         ("Checkpoint", f"step {trained.step}, {chosen}"),
-        ("Training", f"{config['train']['epochs']} epochs planned, {duration(seconds)} of training"
+        ("Training", f"{_epochs(config['train']['epochs'])}, {duration(seconds)} of training"
             f" ({duration(compiling)} of it in calls that compiled too)"),
         ("Seed", str(config["seed"])),
         ("Device", about.get("devices") or "not recorded"),
         ("Commit", about.get("commit") or "not recorded"),
         ("Versions", ", ".join(f"{k} {v}" for k, v in (about.get("versions") or {}).items())),
     ]  # fmt: skip
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch planned" if count == 1 else f"{count} epochs planned"
 
 
 def commands(workdir: pathlib.Path) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@
 
   const WIDTH = 420;
   const HEIGHT = 300;
-  const EDGE = { left: 52, right: 10, top: 10, bottom: 40 };
+  const EDGE = { left: 52, right: 24, top: 10, bottom: 40 };
   const bins = answers.reliability;
   const x = (share) => EDGE.left + share * (WIDTH - EDGE.left - EDGE.right);
   const y = (share) => HEIGHT - EDGE.bottom - share * (HEIGHT - EDGE.top - EDGE.bottom);
