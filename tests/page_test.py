@@ -221,7 +221,8 @@ def test_comparison_says_the_difference_and_shows_who_changed_sides(page, folder
     other = json.loads(path.read_text())["accuracy"]
     by = 100 * (other - metrics["accuracy"])
     words = text_of(page, "#others .difference")
-    assert f"{'\u2212' if by < 0 else '+'}{abs(by):.2f} points" in words
+    sign = "\u2212" if by < 0 else "+"
+    assert f"{sign}{abs(by):.2f} points" in words
     assert page.locator("#others .thumb").count() > 0
 
 
