@@ -70,7 +70,7 @@ def test_what_differs_is_found(tortured, tmp_path):
 
 def test_steps_that_were_lost_are_found(tmp_path):
     class Resumed:
-        resumed, out = 50, "resuming after step 50 of 500\ncompiling;"
+        resumed, out = 50, "resuming after step 50 of 500\ncompiling the training step"
 
     def problem(recorded, saved):
         return kills.judged(Trial("kill -9", ""), Resumed, recorded, saved)

@@ -112,7 +112,7 @@ def _reach(bench: Bench, run: Start, moment: str, rng: random.Random, cold: path
             run.until(lambda: any(cold.glob("arrays/*/incomplete.*")) or has_data(cold))
             time.sleep(rng.uniform(0, _WRITE))
     elif moment == "during the first compile":
-        run.until(lambda: "compiling;" in run.out)
+        run.until(lambda: "compiling the" in run.out)
         time.sleep(rng.uniform(0, bench.phases["compile"]))
     elif moment == "during steps":
         _some_saved(run, rng)
@@ -138,7 +138,7 @@ def _hit(run: Start, moment: str, cold: pathlib.Path) -> bool:
     if moment == "during data preparation":
         return "decoding" in run.out and not has_data(cold)
     if moment == "during the first compile":
-        return "compiling;" in run.out and not run.steps()
+        return "compiling the" in run.out and not run.steps()
     return run.steps() and (moment == "during steps" or is_saving(run.workdir))
 
 
@@ -149,7 +149,7 @@ def judged(trial: Trial, run: Start, recorded: int, saved: int) -> Trial:
       recorded: last step that was recorded before that start.
       saved: newest checkpoint that was there.
     """
-    if not run.resumed and "compiling;" not in run.out and "is finished" not in run.out:
+    if not run.resumed and "compiling the" not in run.out and "is finished" not in run.out:
         return trial  # Killed itself before it could say.
     resumed = recorded if "is finished" in run.out else run.resumed
     problem = trial.problem

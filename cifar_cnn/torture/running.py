@@ -281,7 +281,7 @@ def prepare(folder: pathlib.Path, epochs: int, say: Callable[[str], None] = prin
         for has_come in (
             lambda: "decoding" in run.out,
             lambda: has_data(bench.cache),
-            lambda: "compiling;" in run.out,
+            lambda: "compiling the" in run.out,
             run.steps,
         ):
             run.until(has_come)

@@ -67,7 +67,7 @@ def stop_early(
         workdir = folder / f"run{number}"
         cold = f"--config.run.cache_dir={folder}/cold{number}"
         with bench.start(workdir, cold) as run:
-            words = rng.choice(["cifar_cnn", "decoding", "compiling;"])
+            words = rng.choice(["cifar_cnn", "decoding", "compiling the"])
             run.until(lambda words=words, run=run: words in run.out)
             time.sleep(rng.uniform(0, bench.phases["data"]))
             seconds, code = _timed(run, signal.SIGTERM)
