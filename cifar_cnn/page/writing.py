@@ -85,9 +85,12 @@ def write_page(
     sprite = Sprite(images)
     given = answers(predictions, metrics, sprite)
     differences, runs = [], [facts_lib.curves(workdir, _name(workdir))]
+    # One process has its devices once: the other runs compute on those of the first.
+    devices = {key: trained.config["run"][key] for key in ("platform", "cpu_devices")}
+    theirs_settings = {**devices, **(settings or {})}
     for other in compare:
-        opened = experiment.open_trained(other, which, settings=settings)
-        _, theirs = _evaluated(other, opened.step, evaluate, split, which, tta, settings)
+        opened = experiment.open_trained(other, which, settings=theirs_settings)
+        _, theirs = _evaluated(other, opened.step, evaluate, split, which, tta, theirs_settings)
         try:
             differences.append(difference(_name(other), predictions, theirs, sprite))
         except UsageError as error:
