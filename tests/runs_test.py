@@ -67,5 +67,5 @@ def test_damaged_runs_and_empty_folders_are_told(folder, capsys):
     assert "no runs in" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"is no folder: name one"):
         list_runs(folder / "nowhere")
-    with pytest.raises(UsageError, match="--sort is 'tests', .*did you mean 'test'"):
+    with pytest.raises(UsageError, match=r"--sort is 'tests', .*did you mean 'test'"):
         list_runs(folder, sort="tests")
