@@ -1,14 +1,14 @@
 """The trained network layer by layer, on some images, with all numbers that the page computes with.
 
 Feature maps and kernels go onto the page as float16: small enough, and exact enough to follow how
-a value comes about. Where a network has more values than there is room for, layers keep only some
-of their maps.
+a value comes about. `budget` chooses which of them, where there is not room for all.
 """
 
 import base64
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,16 +21,22 @@ from cifar_cnn.explain import default_layer
 from cifar_cnn.explain.attention import look
 from cifar_cnn.explain.layers import arguments, kernel_of, watching
 from cifar_cnn.layers import Activation, Pool
+from cifar_cnn.page import budget
+from cifar_cnn.page.budget import Layer, Plan
 from cifar_cnn.page.sprite import png_url
 from cifar_cnn.report.arithmetic import arithmetic
 from cifar_cnn.report.feature_maps import LayerOutput
 from cifar_cnn.report.window import window_of
 from cifar_cnn.steps import forward, normalise
 
-# Bytes of all feature maps and kernels of a page, before they are written as text.
-_MOST_BYTES = 3_600_000
-# Maps of a layer that are shown, from the most to the fewest that a small page may have.
-_SHOWN = (64, 32, 16, 8)
+# Characters of the whole section, so that a page opens quickly; all else has as much again.
+MOST_CHARACTERS = 4_800_000
+# At most, beside numbers in base64: of what is said of a layer, and of its values on one image.
+_OF_LAYER, _OF_VALUES = 2000, 64
+# Of these, the normalised image of each subject may take one part in:
+_INPUT_PART = 8
+# Pixels of the longer side of a heat map, which is a smooth one.
+_MOST_HEAT = 112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,45 +49,37 @@ class Subject:
     label: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Layer:
-    """What is known of one call of a layer before any value is.
-
-    Attributes:
-      source: number of the layer whose output it was given; -1 for the normalised image, -2 for
-        something that is computed between layers, such as the sum of two branches.
-    """
-
-    name: str
-    kind: str
-    source: int
-    given: tuple[int, ...]
-    made: tuple[int, ...]
-    arithmetic: str
-    window: Mapping[str, Any] | None
-
-
-def network(trained: Trained, subjects: Sequence[Subject]) -> dict[str, Any]:
+def network(
+    trained: Trained, subjects: Sequence[Subject], room: int = MOST_CHARACTERS
+) -> dict[str, Any]:
     """The layers, their kernels, and what they make of each subject.
+
+    Args:
+      room: characters of JSON. Where they are few there are fewer maps, and in the end fewer
+        subjects.
 
     Returns:
       'layers': name, kind, shapes, arithmetic, window and kernel of each; 'subjects': for each the
       image, the probabilities, the values of the layers, and Grad-CAM.
     """
-    layers: list[_Layer] = []
+    layers: list[Layer] = []
     program = jax.jit(functools.partial(_run, trained.run.model, layers))
     outputs = [jax.device_get(program(*arguments(trained, subject.image))) for subject in subjects]
-    shown, kept = _fit(layers, len(subjects))
-    given_on = _read_by_windows(layers)
-    described = [
-        _describe(trained, number, layer, shown, complete=_is_complete(layers, number, kept))
-        for number, layer in enumerate(layers)
+    heads = [
+        _head(trained, subject, output, layers)
+        for subject, output in zip(subjects, outputs, strict=True)
     ]
+    fixed = max(len(json.dumps(head)) for head in heads) + _OF_VALUES * len(layers)
+    plan = budget.fit(layers, len(subjects), fixed, room - _OF_LAYER * len(layers))
+    image_kept = heads[0]["input"] is not None
     return {
-        "layers": described,
+        "layers": [
+            _describe(trained, layers, number, plan, image_kept) for number in range(len(layers))
+        ],
         "subjects": [
-            _subject(trained, subject, output, layers, given_on, shown, kept)
-            for subject, output in zip(subjects, outputs, strict=True)
+            {**head, "layers": _values(output[2], layers, plan, followed=place < plan.followed)}
+            for place, (head, output) in enumerate(zip(heads, outputs, strict=True))
+            if place < plan.subjects
         ],
     }
 
@@ -99,11 +97,11 @@ def _run(model, layers, variables, pixels, mean, std):
         known.append(made)
         shapes = given.shape[1:], made.shape[1:]
         parameters = module.variables.get("params", {})
-        window = _window(module, shapes[0])
+        window, note = _window(module, *shapes)
         layers.append(
-            _Layer(
+            Layer(
                 name, _kind(module), source, *shapes,
-                arithmetic(module, *shapes, parameters), window,
+                arithmetic(module, *shapes, parameters), window, note,
             )
         )  # fmt: skip
         keep_given = given[0] if window is not None and source == -2 else None
@@ -123,66 +121,42 @@ def _kind(module: nn.Module) -> str:
     return type(module).__name__
 
 
-def _window(module: nn.Module, given: tuple[int, ...]) -> dict[str, Any] | None:
-    """What the page needs to compute one value of a convolution or pooling again; None where it
-    does not know how."""
-    window = window_of(module, given[:2]) if len(given) == 3 else None
-    if window is None or window.transposed or getattr(module, "feature_group_count", 1) > 1:
-        return None
-    if isinstance(module, Pool) and any(map(any, window.pads)):
-        return None
+def _window(
+    module: nn.Module, given: tuple[int, ...], made: tuple[int, ...]
+) -> tuple[dict[str, Any] | None, str]:
+    """What the page needs to compute one value of a convolution, pooling or activation again (None
+    where it does not know how), and a word on why it does not."""
+    if len(given) != 3 or len(made) != 3:
+        return None, ""
+    if isinstance(module, Activation):
+        return {"what": "function", "groups": made[-1]}, ""
+    window = window_of(module, given[:2])
+    if window is None:
+        return None, ""
+    if window.transposed:
+        return None, "The sums of a transposed convolution are not shown."
+    pools = isinstance(module, Pool)
+    if pools and any(map(any, window.pads)):
+        return None, ""
     return {
-        "what": module.kind if isinstance(module, Pool) else "conv",
+        "what": module.kind if pools else "conv",
+        "groups": made[-1] if pools else module.feature_group_count,
         "size": list(window.kernel),
         "stride": list(window.stride),
         "dilation": list(window.dilation),
         "pads": [side[0] for side in window.pads],
-    }
-
-
-def _read_by_windows(layers: Sequence[_Layer]) -> set[int]:
-    """Numbers of the layers whose maps a convolution reads, all of which its sums need."""
-    return {
-        layer.source
-        for layer in layers
-        if layer.window is not None and layer.window["what"] == "conv"
-    }
-
-
-def _fit(layers: Sequence[_Layer], subjects: int) -> tuple[int, bool]:
-    """How many maps are shown of a layer, and whether there is room for all that are summed."""
-    for kept in (True, False):
-        for shown in _SHOWN:
-            if _bytes(layers, subjects, shown, kept) <= _MOST_BYTES:
-                return shown, kept
-    return _SHOWN[-1], False
-
-
-def _bytes(layers: Sequence[_Layer], subjects: int, shown: int, kept: bool) -> int:
-    read = _read_by_windows(layers) if kept else set()
-    values = kernels = 0
-    for number, layer in enumerate(layers):
-        channels = layer.made[-1]
-        used = channels if number in read or len(layer.made) == 1 else min(channels, shown)
-        values += int(np.prod(layer.made[:-1])) * used
-        if layer.window is not None and layer.window["what"] == "conv" and kept:
-            kernels += int(np.prod(layer.window["size"])) * layer.given[-1] * min(channels, shown)
-            if layer.source == -2:
-                values += int(np.prod(layer.given))
-    return 2 * (subjects * values + kernels)
-
-
-def _is_complete(layers: Sequence[_Layer], number: int, kept: bool) -> bool:
-    """Whether the page can compute the layer's values again."""
-    layer = layers[number]
-    return layer.window is not None and (
-        kept or layer.window["what"] != "conv" or layer.source == -1
-    )
+    }, ""
 
 
 def _describe(
-    trained: Trained, number: int, layer: _Layer, shown: int, *, complete: bool
+    trained: Trained, layers: Sequence[Layer], number: int, plan: Plan, image_kept: bool
 ) -> dict[str, Any]:
+    layer = layers[number]
+    summed = budget.is_summed(layers, plan, number, image_kept=image_kept)
+    hidden = len(layer.made) != 3 or number in plan.hidden
+    note = layer.note
+    if layer.window is not None and not summed:
+        note = "There is no room on this page for what its sums read."
     about = {
         "name": layer.name,
         "kind": layer.kind,
@@ -190,10 +164,12 @@ def _describe(
         "input": list(layer.given),
         "shape": list(layer.made),
         "arithmetic": layer.arithmetic,
-        "shown": min(shown, layer.made[-1]) if len(layer.made) == 3 else 0,
-        "window": layer.window if complete else None,
+        "shown": 0 if hidden else min(plan.shown, layer.made[-1]),
+        "window": layer.window if summed else None,
+        "reads": budget.reads(layer, plan.shown) if summed else 0,
+        "note": note,
     }
-    if complete and layer.window["what"] == "conv":
+    if summed and layer.window["what"] == "conv":
         kernel = kernel_of(trained.variables, layer.name, ndim=4)
         found = trained.variables["params"]
         for part in layer.name.split("#")[0].split("/"):
@@ -204,15 +180,10 @@ def _describe(
     return about
 
 
-def _subject(
-    trained: Trained,
-    subject: Subject,
-    output: Any,
-    layers: Sequence[_Layer],
-    read: set[int],
-    shown: int,
-    kept: bool,
+def _head(
+    trained: Trained, subject: Subject, output: Any, layers: Sequence[Layer]
 ) -> dict[str, Any]:
+    """All that the page knows of a subject but what the layers make of it."""
     logits, image, values = output
     shares = np.exp(logits - logits.max())
     shares = (shares / shares.sum()).tolist()
@@ -227,31 +198,38 @@ def _subject(
     ]  # fmt: skip
     where = default_layer(trained, outputs)
     heats = look(trained, subject.image, classes, where)[0]
-    packed_layers = []
-    for number, (given, made) in enumerate(values):
-        if made.ndim == 3 and not (kept and number in read):
-            made = made[..., :shown]
-        packed_layers.append(
-            {
-                "values": packed(made),
-                "channels": made.shape[-1],
-                "given": packed(given) if given is not None and kept else None,
-            }
-        )
+    if heats is not None:
+        step = -(-max(heats.shape[1:]) // _MOST_HEAT)
+        heats = heats[:, ::step, ::step]
+    pixels = packed(image)
     return {
         "name": subject.name,
         "true": subject.label,
         "predicted": predicted,
         "probabilities": shares,
         "picture": png_url(subject.image),
-        "input": packed(image),
-        "layers": packed_layers,
+        "input": pixels if len(pixels) <= MOST_CHARACTERS // _INPUT_PART else None,
         "grad_cam": {
             "layer": where,
             "classes": classes,
+            "size": None if heats is None else list(heats.shape[1:]),
             "heats": None if heats is None else [packed(_to_one(heat)) for heat in heats],
         },
     }
+
+
+def _values(
+    values: Sequence[Any], layers: Sequence[Layer], plan: Plan, *, followed: bool
+) -> list[dict[str, Any]]:
+    """What the page keeps of the layers' values on one image."""
+    found = []
+    for number, (given, made) in enumerate(values):
+        made = made[..., : budget.kept(layers, plan, number, followed=followed)]
+        given_kept = None
+        if followed and budget.keeps_given(layers, plan, number):
+            given_kept = packed(given[..., : budget.reads(layers[number], plan.shown)])
+        found.append({"values": packed(made), "channels": made.shape[-1], "given": given_kept})
+    return found
 
 
 def _to_one(heat: np.ndarray) -> np.ndarray:

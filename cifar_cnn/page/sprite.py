@@ -10,6 +10,8 @@ from PIL import Image
 
 # Pixels: larger images are reduced to this.
 MOST_PIXELS = 64
+# Of an image that is shown by itself.
+_MOST_SHOWN = 256
 # How many images one page has at most, and bytes of them all together.
 MOST_IMAGES = 1500
 _MOST_BYTES = 4_000_000
@@ -54,13 +56,15 @@ def as_picture(image: np.ndarray) -> Image.Image:
     """A picture in RGB of uint8 [H, W, C] with one or three channels."""
     if image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
-    return Image.fromarray(np.ascontiguousarray(image), "RGB")
+    return Image.fromarray(np.ascontiguousarray(image))
 
 
 def png_url(image: np.ndarray) -> str:
-    """uint8 [H, W, C] as the address of a PNG that an <img> shows, without loss."""
+    """uint8 [H, W, C] as the address of a PNG that an <img> shows; a large one is reduced."""
     file = io.BytesIO()
-    as_picture(image).save(file, "PNG", optimize=True)
+    picture = as_picture(image)
+    picture.thumbnail((_MOST_SHOWN, _MOST_SHOWN))
+    picture.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

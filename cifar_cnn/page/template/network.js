@@ -2,33 +2,10 @@
 // The layers of the trained network on one image; a click shows how a value comes about.
 {
   const { layers, subjects } = page.network;
-  const ZERO = [247, 247, 247];
-  const ABOVE = [5, 80, 150];
-  const BELOW = [190, 80, 5];
   const MOST_TERMS = 6; // Maps of the input that a sum is shown for, the largest first.
-  const halves = new Float32Array(65536);
-  for (let bits = 0; bits < 65536; bits += 1) {
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    const size = exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024);
-    halves[bits] = bits >> 15 ? -size : size;
-  }
-  const unpacked = new Map();
+  const MOST_SIDE = 256; // Pixels of the image at the top.
   let subject = 0;
   let chosen = null;
-
-  // Float16 as base64 to numbers; kept, since the same ones are asked for again and again.
-  function unpack(text) {
-    if (!unpacked.has(text)) {
-      const bytes = atob(text);
-      const values = new Float32Array(bytes.length / 2);
-      for (let k = 0; k < values.length; k += 1) {
-        values[k] = halves[bytes.charCodeAt(2 * k) | (bytes.charCodeAt(2 * k + 1) << 8)];
-      }
-      unpacked.set(text, values);
-    }
-    return unpacked.get(text);
-  }
 
   // What a layer was given and what it made: values [height][width][channels], row by row.
   function made(number) {
@@ -38,34 +15,23 @@
 
   function given(number) {
     const { source, input } = layers[number];
-    if (source === -1) return { values: unpack(subjects[subject].input), shape: input, channels: input[2] };
-    if (source === -2) return { values: unpack(subjects[subject].layers[number].given), shape: input, channels: input[2] };
-    return made(source);
+    if (source >= 0) return made(source);
+    const values = unpack(source === -1 ? subjects[subject].input : subjects[subject].layers[number].given);
+    return { values, shape: input, channels: values.length / (input[0] * input[1]) };
   }
 
-  function mix(share) {
-    const end = share < 0 ? BELOW : ABOVE;
-    const part = Math.min(1, Math.abs(share));
-    return ZERO.map((zero, k) => Math.round(zero + part * (end[k] - zero)));
+  // Whether the page holds all that a layer's values were computed from, on this image.
+  function isSummed(number) {
+    const { window, source, reads } = layers[number];
+    if (!window) return false;
+    if (source === -2) return subjects[subject].layers[number].given !== null;
+    return source === -1 || subjects[subject].layers[source].channels >= reads;
   }
 
-  function largest(values) {
-    let most = 1e-12;
-    for (const value of values) most = Math.max(most, Math.abs(value));
-    return most;
-  }
-
-  // Draws height x width values as a picture whose pixels are `zoom` wide.
-  function paintGrid(context, left, top, height, width, zoom, colourOf) {
-    const small = new OffscreenCanvas(width, height);
-    const inside = small.getContext("2d");
-    const pixels = inside.createImageData(width, height);
-    for (let place = 0; place < height * width; place += 1) {
-      pixels.data.set([...colourOf(place), 255], 4 * place);
-    }
-    inside.putImageData(pixels, 0, 0);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(small, left, top, width * zoom, height * zoom);
+  // Why a layer's sums are not shown on this image; "" where they are, or where it has none.
+  function noteOf(number) {
+    if (!layers[number].window || isSummed(number)) return layers[number].note;
+    return `There is room for what its sums read on the first images only, such as ${subjects[0].name}.`;
   }
 
   // All maps of a layer side by side on one canvas.
@@ -85,16 +51,17 @@
       paintGrid(context, (map % columns) * stepX, Math.floor(map / columns) * stepY, height, width, zoom,
         (place) => mix(values[place * channels + map] / scale));
     }
-    if (layers[number].window) {
+    if (isSummed(number)) {
       canvas.classList.add("choose");
       canvas.addEventListener("click", (event) => {
         const box = canvas.getBoundingClientRect();
-        const across = ((event.clientX - box.left) / box.width) * canvas.width;
-        const down = ((event.clientY - box.top) / box.height) * canvas.height;
+        // The box has a border that the picture does not.
+        const across = ((event.clientX - box.left - canvas.clientLeft) / canvas.clientWidth) * canvas.width;
+        const down = ((event.clientY - box.top - canvas.clientTop) / canvas.clientHeight) * canvas.height;
         const map = Math.floor(down / stepY) * columns + Math.floor(across / stepX);
         const row = Math.floor((down % stepY) / zoom);
         const column = Math.floor((across % stepX) / zoom);
-        if (map < shown && row < height && column < width) choose(number, map, row, column);
+        if (across >= 0 && down >= 0 && map < shown && row < height && column < width) choose(number, map, row, column);
       });
     }
     return canvas;
@@ -113,24 +80,13 @@
     return canvas;
   }
 
-  // The kernels of a layer that reads colours or grey, as pictures.
-  function kernelsOf(number) {
-    const { kernel, window: { size }, input, shown } = layers[number];
-    const values = unpack(kernel);
-    const colours = input[2];
-    const zoom = 8;
-    const [stepX, stepY] = [size[1] * zoom + 3, size[0] * zoom + 3];
-    const columns = Math.min(shown, Math.floor(640 / stepX));
-    const canvas = make("canvas", { width: columns * stepX, height: Math.ceil(shown / columns) * stepY, role: "img",
-      "aria-label": `${shown} kernels of ${layers[number].name}, as colours` });
-    const context = canvas.getContext("2d");
-    const scale = largest(values);
-    for (let map = 0; map < shown; map += 1) {
-      paintGrid(context, (map % columns) * stepX, Math.floor(map / columns) * stepY, size[0], size[1], zoom,
-        (place) => [0, 1, 2].map((colour) =>
-          Math.round(127.5 * (1 + values[(place * colours + Math.min(colour, colours - 1)) * shown + map] / scale))));
-    }
-    return canvas;
+  // Drawn when they are asked for: there may be thousands.
+  function kernelsOf(layer) {
+    if (!layer.kernel) return null;
+    if (layer.source === -1) return kernelColours(layer);
+    return make("details", { class: "kernels", ontoggle: (event) => {
+      if (event.target.open && !event.target.querySelector("canvas")) event.target.append(kernelTable(layer));
+    } }, make("summary", {}, "Kernels"));
   }
 
   function sizeWords(shape) {
@@ -140,26 +96,23 @@
   function layerItem(number) {
     const layer = layers[number];
     const spatial = layer.shape.length === 3;
-    const more = spatial && layer.shown < layer.shape[2] ? `, the first ${layer.shown} maps` : "";
+    const kept = spatial ? layer.shown : subjects[subject].layers[number].channels;
+    const all = layer.shape[layer.shape.length - 1];
+    const more = kept < all ? `, the first ${count(kept)} ${spatial ? "maps" : "values"}` : "";
+    const note = noteOf(number);
     return make(
       "li", { "data-layer": number },
       make("div", { class: "arrow" }, `↓ ${layer.arithmetic || layer.kind}`),
-      make("h3", {}, `${layer.name} (${layer.kind}): ${sizeWords(layer.shape)}${more}`),
-      layer.kernel && layer.source === -1 ? kernelsOf(number) : null,
-      spatial ? mapsOf(number) : stripOf(number),
+      make("h3", {}, `${layer.name} (${layer.kind}): ${sizeWords(layer.shape)}${kept ? more : ", which there is no room for on this page"}`),
+      kernelsOf(layer),
+      kept ? (spatial ? mapsOf(number) : stripOf(number)) : null,
+      isSummed(number) ? make("button", { type: "button", class: "follow", "aria-label": `Follow a value of ${layer.name}`,
+        onclick: () => {
+          choose(number, 0, layer.shape[0] >> 1, layer.shape[1] >> 1);
+          byId("network-detail").querySelector("input").focus();
+        } }, "follow a value") : null,
+      note ? make("p", { class: "note" }, note) : null,
     );
-  }
-
-  // Tables of numbers coloured as the maps are.
-  function grid(values, scale, chosenPlace = -1) {
-    return make("table", { class: "grid" }, values.map((row, i) => make("tr", {}, row.map((value, j) => {
-      const cell = make("td", { class: value === null ? "outside" : i * row.length + j === chosenPlace ? "chosen" : null },
-        value === null ? "0" : value.toFixed(2));
-      const share = (value ?? 0) / scale;
-      cell.style.background = `rgb(${mix(0.75 * share).join(",")})`;
-      if (Math.abs(share) > 0.6) cell.style.color = "#fff";
-      return cell;
-    }))));
   }
 
   // The values of one map under the window; null outside of the image.
@@ -174,33 +127,36 @@
   }
 
   function sumDetail(number, map, row, column) {
-    const { window, kernel, bias, shown, input: [, , channels] } = layers[number];
+    const { window, kernel, bias, shown, input: [, , channels], shape: [, , features] } = layers[number];
     const input = given(number);
     const weights = unpack(kernel);
+    const reads = channels / window.groups;
+    const first = Math.floor(map / (features / window.groups)) * reads;
     const terms = [];
-    for (let channel = 0; channel < channels; channel += 1) {
-      const under = patch(input, window, channel, row, column);
+    for (let read = 0; read < reads; read += 1) {
+      const under = patch(input, window, first + read, row, column);
       const factors = under.map((line, i) => line.map((_, j) =>
-        weights[((i * window.size[1] + j) * channels + channel) * shown + map]));
+        weights[((i * window.size[1] + j) * reads + read) * shown + map]));
       let value = 0;
       under.forEach((line, i) => line.forEach((seen, j) => { value += (seen ?? 0) * factors[i][j]; }));
-      terms.push({ channel, under, factors, value });
+      terms.push({ channel: first + read, under, factors, value });
     }
     terms.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-    const first = terms.slice(0, MOST_TERMS);
+    const most = terms.slice(0, MOST_TERMS);
     const rest = terms.slice(MOST_TERMS).reduce((sum, term) => sum + term.value, 0);
     const own = bias ? bias[map] : 0;
     const total = terms.reduce((sum, term) => sum + term.value, own);
-    const seen = largest(first.flatMap((term) => term.under.flat().map((value) => value ?? 0)));
-    const weight = largest(first.flatMap((term) => term.factors.flat()));
+    const seen = largest(most.flatMap((term) => term.under.flat().map((value) => value ?? 0)));
+    const weight = largest(most.flatMap((term) => term.factors.flat()));
     return [
-      first.map((term) => make(
+      most.map((term) => make(
         "div", { class: "sum" }, make("span", {}, `map ${term.channel}`), grid(term.under, seen), "×", grid(term.factors, weight),
         make("span", { class: "number" }, `= ${short(term.value)}`),
       )),
       terms.length > MOST_TERMS ? make("p", {}, `${terms.length - MOST_TERMS} further maps together: ${short(rest)}`) : null,
       bias ? make("p", {}, `bias: ${short(own)}`) : null,
       make("p", { id: "network-total", "data-total": total }, make("strong", {}, `sum = ${short(total)}`)),
+      make("p", { class: "note" }, "Grey italics lie outside of the image and count as 0."),
     ];
   }
 
@@ -216,9 +172,20 @@
     ];
   }
 
+  function functionDetail(number, map, row, column, value) {
+    const { values, shape, channels } = given(number);
+    const x = values[(row * shape[1] + column) * channels + map];
+    return [make("p", { id: "network-function" }, make("strong", {}, `${layers[number].kind}(${short(x)}) = ${short(value)}`))];
+  }
+
   function choose(number, map, row, column) {
     chosen = { number, map, row, column };
     const layer = layers[number];
+    const title = make("h3", {}, `${layer.name}: how a value comes about`);
+    if (!isSummed(number)) {
+      byId("network-detail").replaceChildren(title, make("p", {}, noteOf(number)));
+      return;
+    }
     const { values, shape, channels } = made(number);
     const value = values[(row * shape[1] + column) * channels + map];
     const field = (name, most, current) => make("label", {}, `${name} `, make("input", {
@@ -230,21 +197,27 @@
         byId("network-detail").querySelector(`[data-field="${name}"]`).focus();
       },
     }));
-    const place = layers[number].source === -1 ? "the normalised image" : "its input";
+    const what = layer.window.what;
+    const place = layer.source === -1 ? "the normalised image" : "its input";
+    const detail = what === "conv" ? sumDetail : what === "function" ? functionDetail : poolDetail;
     byId("network-detail").replaceChildren(
-      make("h3", {}, `${layer.name}: how a value comes about`),
-      make("div", { class: "controls" }, field("map", layer.shown, map), field("row", shape[0], row), field("column", shape[1], column)),
-      make("p", { id: "network-value", "data-value": value }, `The layer's value there is ${short(value)}. The window lies on ${place}:`),
-      ...(layer.window.what === "conv" ? sumDetail(number, map, row, column) : poolDetail(number, map, row, column)).flat().filter(Boolean),
-      make("p", { class: "note" }, "Grey italics lie outside of the image and count as 0. Values are rounded to 11 bits on this page, so the last digit may differ."),
+      title,
+      make("div", { class: "controls" }, field("map", layer.shown, map), field("row", shape[0], row), field("column", shape[1], column),
+        make("button", { type: "button", onclick: () => byId("network-layers").querySelector(`[data-layer="${number}"] .follow`).focus() }, "back to the layer")),
+      make("p", { id: "network-value", "data-value": value },
+        `The layer's value there is ${short(value)}.${what === "function" ? "" : ` The window lies on ${place}:`}`),
+      ...detail(number, map, row, column, value).flat().filter(Boolean),
+      make("p", { class: "note" }, "Values are rounded to 11 bits on this page, so the last digit may differ."),
     );
   }
 
   // The image, with or without what speaks for a class.
   function headOf() {
-    const { picture, probabilities, predicted, grad_cam: cam, input } = subjects[subject];
-    const [height, width] = layers[0].input;
-    const canvas = make("canvas", { width, height, role: "img", "aria-label": `The image: ${subjects[subject].name}` });
+    const { picture, probabilities, predicted, grad_cam: cam, name } = subjects[subject];
+    const [rows, columns] = layers[0].input;
+    const scale = Math.min(1, MOST_SIDE / Math.max(rows, columns));
+    const [height, width] = [Math.max(1, Math.round(rows * scale)), Math.max(1, Math.round(columns * scale))];
+    const canvas = make("canvas", { width, height, role: "img", "aria-label": `The image: ${name}` });
     const image = new Image();
     const toggle = make("input", { type: "checkbox", id: "grad-cam", disabled: cam.heats ? null : "" });
     const select = make("select", { id: "grad-cam-class", "aria-label": "Class" },
@@ -255,11 +228,13 @@
       context.drawImage(image, 0, 0, width, height);
       canvas.dataset.heat = String(toggle.checked);
       if (!toggle.checked) return;
-      const heat = unpack(cam.heats[Number(select.value)]);
-      heat.forEach((value, k) => {
-        context.fillStyle = `rgba(255,140,0,${(0.75 * Math.max(0, value)).toFixed(3)})`;
-        context.fillRect(k % width, Math.floor(k / width), 1, 1);
-      });
+      const small = new OffscreenCanvas(cam.size[1], cam.size[0]);
+      const inside = small.getContext("2d");
+      const pixels = inside.createImageData(small.width, small.height);
+      unpack(cam.heats[Number(select.value)]).forEach((value, k) =>
+        pixels.data.set([255, 140, 0, Math.round(255 * 0.75 * Math.max(0, value))], 4 * k));
+      inside.putImageData(pixels, 0, 0);
+      context.drawImage(small, 0, 0, width, height);
     }
     image.onload = paint;
     image.src = picture;
@@ -280,13 +255,15 @@
     ];
   }
 
+  const buttons = subjects.map((one, number) => make("button", { type: "button", onclick: () => show(number) }, one.name));
+  byId("network-subjects").append(...buttons);
+
   function show(number) {
     subject = number;
-    byId("network-subjects").replaceChildren(...subjects.map((one, k) => make(
-      "button", { type: "button", "aria-pressed": String(k === subject), onclick: () => show(k) }, one.name,
-    )));
+    buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(k === subject)));
     byId("network-head").replaceChildren(...headOf());
-    const input = make("li", {}, make("h3", {}, `Image: ${sizeWords(layers[0].input)}, normalised to mean 0 and deviation 1`));
+    const input = make("li", {}, make("h3", {}, `Image: ${sizeWords(layers[0].input)}, normalised to mean 0 and deviation 1`),
+      make("img", { src: subjects[subject].picture, alt: `The image before it is normalised: ${subjects[subject].name}` }));
     const last = make("li", {}, make("div", { class: "arrow" }, "↓ softmax: e^x / sum of e^x"), make("h3", {}, "Probabilities, above"));
     byId("network-layers").replaceChildren(input, ...layers.map((_, k) => layerItem(k)), last);
     if (chosen) choose(chosen.number, chosen.map, chosen.row, chosen.column);
