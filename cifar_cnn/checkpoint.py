@@ -287,7 +287,11 @@ def choose(workdir: pathlib.Path, which: str) -> int:
     if which == "latest":
         return known[-1]
     if which == "best":
-        scored = [(score, step) for step in known if (score := _score(workdir, step)) is not None]
+        scored = [
+            (score, step)
+            for step in known
+            if (score := validation_accuracy(workdir, step)) is not None
+        ]
         if not scored:
             raise UsageError(
                 f"no checkpoint in {_folder(workdir)} was validated, so none is the best: use "
@@ -299,7 +303,7 @@ def choose(workdir: pathlib.Path, which: str) -> int:
     raise UsageError(f"--checkpoint is {which!r}, expected best, latest or one of {names}")
 
 
-def _score(workdir: pathlib.Path, step: int) -> float | None:
+def validation_accuracy(workdir: pathlib.Path, step: int) -> float | None:
     """Validation accuracy noted in a checkpoint; None without one, or where it cannot be read."""
     try:
         metrics = json.loads((_folder(workdir) / str(step) / "metrics" / "metrics").read_text())

@@ -56,12 +56,14 @@ def compare_runs(
       MachineError: a damaged checkpoint, no device, a disk that fails.
     """
     check_choice("--split", split, ("test", "validation"))
-    names = _names(workdirs)
+    if len(workdirs) < 2:
+        raise UsageError(f"got {len(workdirs)} run directory, expected at least two to compare")
+    names = run_names(workdirs)
     # All runs are checked before one is evaluated, which takes time.
     checked = [_check(workdir, which) for workdir in workdirs]
     runs = []
     for workdir, name, parts in zip(workdirs, names, checked, strict=True):
-        evaluation = _evaluated(workdir, split, which, parts["step"], evaluate, settings)
+        evaluation = evaluated(workdir, split, which, parts["step"], evaluate, settings)
         runs.append(Run(name=name, workdir=workdir, evaluation=evaluation, **parts))
     groups = group_runs(runs)
     folder = out or workdirs[0].absolute().parent / "comparison"
@@ -105,10 +107,12 @@ def compare_runs(
     return comparison
 
 
-def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
-    """The shortest ends of the paths that are all different; 'dropout-0', or 'a/dropout-0'."""
-    if len(workdirs) < 2:
-        raise UsageError(f"got {len(workdirs)} run directory, expected at least two to compare")
+def run_names(workdirs: Sequence[pathlib.Path]) -> list[str]:
+    """The shortest ends of the paths that are all different; 'dropout-0', or 'a/dropout-0'.
+
+    Raises:
+      UsageError: one of them twice.
+    """
     paths = [pathlib.Path(os.path.realpath(workdir)) for workdir in workdirs]
     for place, path in enumerate(paths):
         if path in paths[:place]:
@@ -141,16 +145,18 @@ def _check(workdir: pathlib.Path, which: str) -> dict[str, Any]:
     }
 
 
-def _evaluated(
+def evaluated(
     workdir: pathlib.Path,
     split: str,
     which: str,
     step: int,
     evaluate: Evaluate,
     settings: dict[str, Any],
+    *,
+    tta: bool = False,
 ) -> dict[str, Any]:
-    """The evaluation of a checkpoint, made now if there is none."""
-    found = read_evaluation(workdir, split, step)
+    """The evaluation of a checkpoint, made now if there is none; see `compare_runs`."""
+    found = read_evaluation(workdir, split, step, tta=tta)
     if found is not None:
         return found
     print(
@@ -159,7 +165,7 @@ def _evaluated(
     )
     # Runs may come from several machines: all are evaluated on what there is here.
     here = {"platform": "auto", "cpu_devices": 0, **settings}
-    result = evaluate(workdir, split=split, which=which, tta=False, rows="true", settings=here)
+    result = evaluate(workdir, split=split, which=which, tta=tta, rows="true", settings=here)
     print()
     return result
 
@@ -216,7 +222,7 @@ def _compare(
         "paired": None,
         "images": None,
     }
-    predictions = _predictions(a, split), _predictions(b, split)
+    predictions = [predictions_of(run.workdir, split, run.step) for run in (a, b)]
     try:
         if a.facts.name != b.facts.name:
             raise UsageError(f"their data sets differ ({a.facts.name} and {b.facts.name})")
@@ -241,8 +247,15 @@ def _accuracies(runs: Sequence[Run]) -> list[float]:
     return [run.evaluation["accuracy"] for run in runs]
 
 
-def _predictions(run: Run, split: str) -> Predictions:
-    path = evaluation_folder(run.workdir, split, run.step) / "predictions.csv"
+def predictions_of(
+    workdir: pathlib.Path, split: str, step: int, *, tta: bool = False
+) -> Predictions:
+    """The predictions of an evaluation.
+
+    Raises:
+      UsageError: a missing or damaged file.
+    """
+    path = evaluation_folder(workdir, split, step, tta=tta) / "predictions.csv"
     try:
         return read_predictions_csv(path)
     except UsageError as error:

@@ -2,7 +2,8 @@
 
 Writes WORKDIR/report/index.html, which needs no server and no network: curves, confusion matrix,
 classes, confidence, a gallery, and the trained network layer by layer on some images.
---image=dog.png adds a picture of yours, --compare=runs/wide another run; both may be repeated.
+--image=dog.png adds a picture of yours, --index=7 an example of the split, --compare=runs/wide
+another run; all three may be repeated.
 """
 
 import pathlib
@@ -22,6 +23,10 @@ def main() -> None:
     parser.add_argument(
         "--image", type=pathlib.Path, nargs="+", action="extend", default=[],
         help="pictures to follow through the network",
+    )  # fmt: skip
+    parser.add_argument(
+        "--index", type=int, nargs="+", action="extend", default=[],
+        help="examples of the split to follow through the network, from 0",
     )  # fmt: skip
     parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
     parser.add_argument(
@@ -43,8 +48,9 @@ def main() -> None:
     write_page(
         flags.workdir,
         evaluate=evaluate_run,
-        compare=flags.compare,
+        others=flags.compare,
         pictures=flags.image,
+        indices=flags.index,
         split=flags.split,
         which=flags.checkpoint,
         tta=flags.tta,

@@ -9,29 +9,34 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from cifar_cnn import experiment, files
-from cifar_cnn.checks import UsageError, check_choice, printable
+from cifar_cnn import checkpoint, compare, experiment, files
+from cifar_cnn.checks import UsageError, check_choice, check_int, printable
 from cifar_cnn.images import FITS, read_image
 from cifar_cnn.page import facts as facts_lib
 from cifar_cnn.page.answers import answers, rows
-from cifar_cnn.page.network import Subject, network
+from cifar_cnn.page.network import MOST_CHARACTERS, Subject, network
 from cifar_cnn.page.others import difference
 from cifar_cnn.page.sprite import Sprite
-from cifar_cnn.report.predictions import Predictions, read_predictions_csv
-from cifar_cnn.report.results import evaluation_folder, read_evaluation
+from cifar_cnn.report.predictions import Predictions
 
 # As `evaluate.evaluate_run`.
 Evaluate = Callable[..., dict[str, Any]]
-_SCRIPTS = ("shared.js", "curves.js", "confusion.js", "answers.js", "network.js", "others.js")
+_SCRIPTS = (
+    "shared.js", "curves.js", "confusion.js", "answers.js", "maps.js", "network.js", "others.js",
+)  # fmt: skip
 _MOST_RUNS = 8  # Colours of curves that can be told apart.
+_MOST_SUBJECTS = 6  # Of pictures and examples that are asked for.
+# Bytes of a page, and what is left of them for the template and the facts.
+_MOST_BYTES, _SPARE = 10_000_000, 200_000
 
 
 def write_page(
     workdir: pathlib.Path,
     *,
     evaluate: Evaluate,
-    compare: Sequence[pathlib.Path] = (),
+    others: Sequence[pathlib.Path] = (),
     pictures: Sequence[pathlib.Path] = (),
+    indices: Sequence[int] = (),
     split: str = "test",
     which: str = "best",
     tta: bool = False,
@@ -45,8 +50,9 @@ def write_page(
     Args:
       workdir: of the run.
       evaluate: `evaluate.evaluate_run`.
-      compare: directories of other runs on the same data.
+      others: directories of runs on the same data that it is compared with.
       pictures: files that are followed through the network, beside examples of the split.
+      indices: of examples of the split that are followed, beside those that stand out.
       split: 'test' or 'validation'.
       which: checkpoint of each run, 'best', 'latest' or a step.
       tta: whether answers are means over mirrored and shifted views.
@@ -57,21 +63,40 @@ def write_page(
       The path of the page.
 
     Raises:
-      UsageError: not a run directory, an unknown checkpoint or split, a file that is no picture,
-        runs on other data.
+      UsageError: not a run directory, one of them twice, an unknown checkpoint or split, a file
+        that is no picture, too many of them, runs on other data.
       MachineError: a damaged checkpoint, no device, a disk that fails.
     """
     check_choice("--split", split, ("test", "validation"))
     check_choice("--fit", fit, FITS)
-    if len(compare) >= _MOST_RUNS:
-        raise UsageError(f"got {len(compare)} runs to compare with, expected at most 7")
+    if len(others) >= _MOST_RUNS:
+        raise UsageError(f"got {len(others)} runs to compare with, expected at most 7")
+    if len(pictures) + len(indices) > _MOST_SUBJECTS:
+        raise UsageError(
+            f"got {len(pictures) + len(indices)} images with --image and --index, expected at "
+            f"most {_MOST_SUBJECTS}: make another page for the others"
+        )
+    names = compare.run_names([workdir, *others])
+    # All runs are checked before one is evaluated, which takes time.
+    steps = _steps([workdir, *others], which)
+    histories = [
+        facts_lib.curves(run, name) for run, name in zip([workdir, *others], names, strict=True)
+    ]
     trained = experiment.open_trained(workdir, which, settings=settings)
     shape = trained.facts.image_shape
     own = [
         Subject(read_image(path, image_shape=shape, fit=fit), printable(path.name))
         for path in pictures
     ]
-    metrics, predictions = _evaluated(workdir, trained.step, evaluate, split, which, tta, settings)
+    # One process has its devices once: the other runs compute on those of the first.
+    here = {key: trained.config["run"][key] for key in ("platform", "cpu_devices")}
+    here.update(settings or {})
+
+    def evaluated(run: pathlib.Path, step: int) -> tuple[dict[str, Any], Predictions]:
+        metrics = compare.evaluated(run, split, which, step, evaluate, here, tta=tta)
+        return metrics, compare.predictions_of(run, split, step, tta=tta)
+
+    metrics, predictions = evaluated(workdir, trained.step)
     examples = trained.examples(split)
     images, labels = np.asarray(examples.images), np.asarray(examples.labels)
     if (
@@ -82,20 +107,19 @@ def write_page(
             f"the {split} split is not the one that {printable(workdir)} was evaluated on: give "
             "that data with --data_dir"
         )
+    for index in indices:
+        if index not in predictions.indices:
+            check_int("--index", index, minimum=0, maximum=int(predictions.indices.max()))
+            raise UsageError(f"--index is {index}, which is no example of the {split} split")
     sprite = Sprite(images)
     given = answers(predictions, metrics, sprite)
-    differences, runs = [], [facts_lib.curves(workdir, _name(workdir))]
-    # One process has its devices once: the other runs compute on those of the first.
-    devices = {key: trained.config["run"][key] for key in ("platform", "cpu_devices")}
-    theirs_settings = {**devices, **(settings or {})}
-    for other in compare:
-        opened = experiment.open_trained(other, which, settings=theirs_settings)
-        _, theirs = _evaluated(other, opened.step, evaluate, split, which, tta, theirs_settings)
+    differences = []
+    for other, name, step in zip(others, names[1:], steps[1:], strict=True):
+        _, theirs = evaluated(other, step)
         try:
-            differences.append(difference(_name(other), predictions, theirs, sprite))
+            differences.append(difference(name, predictions, theirs, sprite))
         except UsageError as error:
             raise UsageError(f"{printable(other)} cannot be compared: {error}") from error
-        runs.append(facts_lib.curves(other, _name(other)))
     used = [
         row for part in (given["cells"], given["gallery"]) for some in part.values() for row in some
     ]
@@ -108,51 +132,59 @@ def write_page(
         },
         "answers": given,
         "rows": rows(predictions, sprite, used),
-        "curves": runs,
-        "network": network(trained, [*own, *_examples(predictions, images, split)]),
+        "curves": histories,
         "others": differences,
         "sprite": sprite.as_json(),
     }
-    best = None
-    if which == "best":
-        best = f"{100 * _validation_accuracy(workdir, trained.step):.2f} % on validation"
-    text = _render(
+    subjects = [*own, *_examples(predictions, images, split, indices)]
+    room = min(MOST_CHARACTERS, _MOST_BYTES - _SPARE - len(_as_json(page)))
+    page["network"] = network(trained, subjects, room)
+    for left_out in subjects[len(page["network"]["subjects"]) :]:
+        print(f"there is no room on the page to follow {left_out.name}")
+    text = render(
         page,
-        title=_name(workdir),
-        head=facts_lib.head(trained, metrics, which, best),
-        commands=facts_lib.commands(workdir),
-    )
+        title=names[0],
+        head=facts_lib.head(trained, metrics, which),
+        commands=facts_lib.commands(
+            workdir, split=split, checkpoint=which, tta=tta, fit=fit, settings=settings or {},
+            compare=others, image=pictures, index=indices,
+        ),
+    )  # fmt: skip
     path = workdir / "report" / "index.html"
     files.write_text(path, text)
-    print(f"written to {printable(path)} ({len(text.encode()) / 1e6:.1f} MB): open it in a browser")
+    size = len(text.encode())
+    much = ", more than a browser opens quickly" if size > _MOST_BYTES else ""
+    print(f"written to {printable(path)} ({size / 1e6:.1f} MB{much}): open it in a browser")
     return path
 
 
-def _evaluated(
-    workdir: pathlib.Path,
-    step: int,
-    evaluate: Evaluate,
-    split: str,
-    which: str,
-    tta: bool,
-    settings: Mapping[str, Any] | None,
-) -> tuple[dict[str, Any], Predictions]:
-    """metrics.json and the predictions of a checkpoint, made now if there are none."""
-    metrics = read_evaluation(workdir, split, step, tta=tta)
-    if metrics is None:
-        print(f"{printable(workdir)}: step {step} is evaluated on {split} now")
-        metrics = evaluate(
-            workdir, split=split, which=which, tta=tta, rows="true", settings=dict(settings or {})
-        )
-    folder = evaluation_folder(workdir, split, step, tta=tta)
-    return metrics, read_predictions_csv(folder / "predictions.csv")
+def _steps(workdirs: Sequence[pathlib.Path], which: str) -> list[int]:
+    """The step of each run's checkpoint.
+
+    Raises:
+      UsageError: no run directory, no such checkpoint, or other data than the first run's.
+    """
+    steps, data = [], []
+    for workdir in workdirs:
+        _, facts = experiment.read_run(workdir)
+        data.append(facts.name)
+        if data[-1] != data[0]:
+            raise UsageError(
+                f"{printable(workdir)} cannot be compared: its data is {data[-1]}, that of "
+                f"{printable(workdirs[0])} is {data[0]}"
+            )
+        steps.append(checkpoint.choose(workdir, which))
+    return steps
 
 
-def _examples(predictions: Predictions, images: np.ndarray, split: str) -> list[Subject]:
-    """The surest hit, the surest mistake and the least sure answer of the split."""
+def _examples(
+    predictions: Predictions, images: np.ndarray, split: str, indices: Sequence[int]
+) -> list[Subject]:
+    """The examples of these indices; then the surest hit, the surest mistake and the least sure
+    answer of the split."""
     sure = predictions.probabilities.max(axis=1)
     hits = predictions.predicted == predictions.labels
-    found: dict[int, str] = {}
+    found = {int(np.flatnonzero(predictions.indices == index)[0]): "" for index in indices}
     for what, members, score in (
         ("surest hit", hits, sure),
         ("surest mistake", ~hits, sure),
@@ -160,27 +192,18 @@ def _examples(predictions: Predictions, images: np.ndarray, split: str) -> list[
     ):
         if members.any():
             row = int(np.flatnonzero(members)[np.argmax(score[members])])
-            found.setdefault(row, what)
+            found.setdefault(row, f"{what}: ")
     return [
         Subject(
             images[predictions.indices[row]],
-            f"{what}: {split} example {predictions.indices[row]}",
+            f"{what}{split} example {predictions.indices[row]}",
             int(predictions.labels[row]),
         )
         for row, what in found.items()
     ]
 
 
-def _validation_accuracy(workdir: pathlib.Path, step: int) -> float:
-    """That the checkpoint was chosen by; NaN where it is not recorded any more."""
-    path = workdir / "checkpoints" / str(step) / "metrics" / "metrics"
-    try:
-        return float(json.loads(path.read_text())["validation_accuracy"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return float("nan")
-
-
-def _render(page: Mapping[str, Any], **parts: Any) -> str:
+def render(page: Mapping[str, Any], **parts: Any) -> str:
     """The template with its style, its program and the data."""
     folder = importlib.resources.files("cifar_cnn.page") / "template"
 
@@ -190,16 +213,16 @@ def _render(page: Mapping[str, Any], **parts: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    # "<" as an escape of JSON: no name of a class or a file can end the script that it stands in.
-    data = json.dumps(page, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return environment.from_string(read("index.html")).render(
         style=read("page.css"),
         program="\n".join(read(name) for name in _SCRIPTS),
-        data=data,
+        data=_as_json(page),
         page=page,
         **parts,
     )
 
 
-def _name(workdir: pathlib.Path) -> str:
-    return printable(pathlib.Path(workdir).absolute().name)
+def _as_json(page: Mapping[str, Any]) -> str:
+    """The data as it stands in the page."""
+    # "<" as an escape of JSON: no name of a class or a file can end the script that it stands in.
+    return json.dumps(page, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -51,7 +51,7 @@ def read_curves(workdir: pathlib.Path) -> Curves:
     windows: dict[int, list[tuple[float, float, float]]] = {}
     validations: dict[int, tuple[float, float]] = {}
     done, last = 0, 0
-    for line in _read_lines(path):
+    for line in read_lines(path):
         try:
             epoch = float(line["epoch"])
             if "validation_accuracy" in line:
@@ -64,7 +64,7 @@ def read_curves(workdir: pathlib.Path) -> Curves:
             windows.setdefault(number, []).append((line["step"] - last, *scores))
             done, last = int(epoch + 1e-9), line["step"]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _damaged(path, f"{shown(line)} is no line of it") from error
+            raise damaged(path, f"{shown(line)} is no line of it") from error
     if not done:
         raise UsageError(
             f"{workdir} has not finished its first epoch: train it on with the command that "
@@ -95,12 +95,12 @@ def read_seconds(workdir: pathlib.Path) -> tuple[float, float]:
     """
     path = workdir / "timing.jsonl"
     total = compiling = 0.0
-    for line in _read_lines(path):
+    for line in read_lines(path):
         try:
             total += float(line["seconds"])
             compiling += float(line["seconds"]) if line["compiling"] else 0.0
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _damaged(path, f"{shown(line)} is no line of it") from error
+            raise damaged(path, f"{shown(line)} is no line of it") from error
     return total, compiling
 
 
@@ -137,7 +137,12 @@ def read_evaluation(
     return metrics
 
 
-def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl or timing.jsonl.
+
+    Raises:
+      UsageError: a missing file or a damaged line.
+    """
     try:
         lines = read_scalars(path)
     except FileNotFoundError as error:
@@ -146,13 +151,14 @@ def _read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
             f"python -m cifar_cnn.main --config=CONFIG --workdir={path.parent}"
         ) from error
     except json.JSONDecodeError as error:
-        raise _damaged(path, f"{error.doc.strip()[:60]!r} is no JSON") from error
+        raise damaged(path, f"{error.doc.strip()[:60]!r} is no JSON") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     return lines
 
 
-def _damaged(path: pathlib.Path, reason: str) -> UsageError:
+def damaged(path: pathlib.Path, reason: str) -> UsageError:
+    """What to raise for a file of a run that cannot be read."""
     return UsageError(f"{path} is damaged ({reason[:200]}): restore it from a copy, or train anew")
 
 
