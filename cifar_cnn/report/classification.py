@@ -28,10 +28,15 @@ def expected_calibration_error(
       bins: number of bins of equal width.
     """
     check_int("bins", bins, minimum=1)
-    members = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    members = confidence_bins(confidences, bins)
     # |B| * |accuracy - confidence| is the difference of two sums: an empty bin divides nothing.
     gaps = np.bincount(members, weights=correct.astype(float) - confidences, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidences))
+
+
+def confidence_bins(confidences: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each confidence, from 0: ((b - 1) / bins, b / bins] is the one of number b - 1."""
+    return np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
 
 
 def top_k_accuracies(

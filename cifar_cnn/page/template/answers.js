@@ -82,15 +82,30 @@
   byId("confidence-charts").append(
     diagram, histogram("Right answers", "right", "var(--right)"), histogram("Wrong answers", "wrong", "var(--wrong)"),
   );
+  // The numbers of the three charts, for those who cannot point at a bar.
+  byId("confidence-charts").after(make("details", {}, make("summary", {}, "As a table"), make("div", { class: "scroll" }, make(
+    "table", { id: "confidence-table" },
+    make("thead", {}, make("tr", {}, ["Confidence", "Images", "Right", "Wrong", "Mean confidence", "Accuracy"].map((name) => make("th", { scope: "col" }, name)))),
+    make("tbody", {}, bins.map((bin, number) => {
+      const all = bin.right + bin.wrong;
+      const cells = [count(all), count(bin.right), count(bin.wrong), percent(bin.confidence), percent(all ? bin.right / all : null)];
+      return make("tr", {}, make("th", { scope: "row" }, `${percent(number / bins.length)} to ${percent((number + 1) / bins.length)}`),
+        cells.map((text) => make("td", {}, text)));
+    })),
+  ))));
 
   const filter = byId("gallery-class");
   filter.append(make("option", { value: "" }, "all"), ...classes.map((name, number) => make("option", { value: number }, name)));
   function gallery() {
-    const kind = document.querySelector("input[name=gallery]:checked").value;
-    const rows = answers.gallery[kind].filter((row) => filter.value === "" || page.rows[row].true === Number(filter.value));
-    const ranked = kind === "random" ? rows : [...rows].sort((a, b) => (kind === "mistakes" ? -1 : 1) * (page.rows[a].sure - page.rows[b].sure));
-    byId("gallery-images").replaceChildren(...ranked.map(card));
-    byId("gallery-words").textContent = ranked.length ? `${count(ranked.length)} images` : "There are none.";
+    const input = document.querySelector("input[name=gallery]:checked");
+    const every = answers.gallery[input.value];
+    const rows = filter.value === ""
+      ? every.slice(0, input.value === "random" ? every.length : answers.gallery_first)
+      : every.filter((row) => page.rows[row].true === Number(filter.value));
+    byId("gallery-images").replaceChildren(...rows.map(card));
+    const of = filter.value === "" ? "" : ` of ${classes[filter.value]}`;
+    const none = every.length ? "None on this page" : "There are none";
+    byId("gallery-words").textContent = `${rows.length ? `${count(rows.length)} images` : none}: ${input.parentElement.textContent.trim()}${of}`;
   }
   filter.addEventListener("change", gallery);
   document.querySelectorAll("input[name=gallery]").forEach((input) => input.addEventListener("change", gallery));

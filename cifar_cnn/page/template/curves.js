@@ -15,10 +15,11 @@
   function chart(quantity) {
     const lines = page.curves.flatMap((run, number) =>
       quantity.parts.map(([part, name, dashes]) => ({
-        points: run[part].map((point) => [point[0], point[quantity.place]]),
+        points: run[part].map((point) => [point[0], point[quantity.place]]).filter((point) => point[1] !== null),
         colour: COLOURS[number % COLOURS.length], name: `${run.name}, ${name}`, dashes,
       })).filter((line) => line.points.length),
     );
+    if (!lines.length) return make("figure", { class: "chart" }, make("figcaption", {}, quantity.title), make("p", { class: "note" }, "No numbers yet."));
     const values = lines.flatMap((line) => line.points.map((point) => point[1]));
     let [low, high] = [Math.min(...values), Math.max(...values)];
     if (quantity.place === 3 || low > 0 && low < 0.3 * high) low = Math.min(0, low);
@@ -42,7 +43,8 @@
         points: line.points.map(([epoch, value]) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`).join(" "),
         fill: "none", stroke: line.colour, "stroke-width": 2, "stroke-dasharray": line.dashes,
       })),
-      lines.filter((line) => !line.dashes).flatMap((line) => line.points.map(([epoch, value]) =>
+      // A line needs two points; a single one is marked, of dashed lines too.
+      lines.filter((line) => !line.dashes || line.points.length === 1).flatMap((line) => line.points.map(([epoch, value]) =>
         draw("circle", { cx: x(epoch), cy: y(value), r: line.points.length > 60 ? 1.5 : 3, fill: line.colour }))),
       cursor,
     );

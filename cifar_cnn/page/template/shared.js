@@ -41,11 +41,12 @@ function short(value) {
 
 // One rule for all small images: they are places of one picture.
 {
-  const { url, columns, width } = page.sprite;
+  const { url, width, height } = page.sprite;
   const rule = `.thumb { background-image: url("${url}"); }`;
   document.head.append(make("style", {}, rule));
-  page.sprite.scale = Math.max(1, Math.round(96 / width));
-  page.sprite.columns = columns;
+  // Cards are 105 pixels wide; whole pixels stay sharp.
+  const scale = Math.min(105 / width, 105 / height);
+  page.sprite.scale = scale > 1 ? Math.floor(scale) : scale;
 }
 
 function thumbnail(number, label) {
@@ -103,3 +104,8 @@ function ticks(low, high, wanted) {
     button.setAttribute("aria-label", `Colours: ${place ? names[place] : "as the system"}`);
   });
 }
+
+// On paper nothing can be opened.
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("details:not(.kernels)").forEach((details) => { details.open = true; });
+});
