@@ -1,24 +1,20 @@
 """The page of a run, in a browser: its numbers, its parts, and that it needs no network."""
 
 import json
-import pathlib
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cifar_cnn.checks import UsageError
 from cifar_cnn.evaluate import evaluate_run
 from cifar_cnn.page import write_page
+from cifar_cnn.report import intervals
 from cifar_cnn.report.predictions import read_predictions_csv
-from tests import commands
+from tests import commands, pages
+from tests.pages import in_browser
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-in_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: apt-get install chromium, or any that is on the PATH"
-)
 SETTINGS = {"cpu_devices": 4}  # As conftest.py starts them.
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -34,7 +30,7 @@ def folder(trained, tmp_path_factory):
     Image.fromarray(pixels).save(base / HOSTILE)
     out = commands.run(
         "scripts/report.py", f"--workdir={base}/run", f"--compare={base}/worse",
-        f"--image={base / HOSTILE}",
+        f"--image={base / HOSTILE}", "--index=7",
     )  # fmt: skip
     assert f"written to {base}/run/report/index.html" in out
     return base
@@ -48,29 +44,14 @@ def metrics(folder):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with (
-        sync_api.sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as chromium,
-    ):
+    with pages.chromium() as chromium:
         yield chromium
 
 
 @pytest.fixture
 def page(browser, folder):
-    """The page from disk, without any network; at the end nothing may have complained."""
-    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
-    tab = context.new_page()
-    said, asked = [], []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on("dialog", lambda dialog: said.append(dialog.message))
-    tab.goto((folder / "run" / "report" / "index.html").as_uri())
-    yield tab
-    assert said == []
-    assert [url[:60] for url in asked if not url.startswith(("file:", "data:"))] == []
-    context.close()
+    with pages.opened(browser, folder / "run" / "report" / "index.html") as tab:
+        yield tab
 
 
 def test_page_is_one_file_of_bounded_size(folder):
@@ -96,7 +77,7 @@ def test_head_says_what_metrics_json_says(page, metrics, folder):
     run = json.loads((folder / "run" / "run.json").read_text())
     assert run["devices"] in head
     assert f"step {metrics['step']}" in head
-    page.locator("summary").click()
+    page.locator("header summary").click()
     told = text_of(page, ".commands")
     assert "python -m cifar_cnn.main" in told
     assert f"--workdir={folder}/run" in told
@@ -165,27 +146,44 @@ def test_gallery_shows_the_surest_mistakes_and_filters_by_class(page, folder):
     first = page.locator("#gallery-images .thumb").first.get_attribute("aria-label")
     assert f"example {predictions.indices[wrong][sure[wrong].argmax()]}:" in first
     page.select_option("#gallery-class", "3")
-    for label in page.locator("#gallery-images .thumb").all():
-        assert f": {predictions.class_names[3]}" in label.get_attribute("aria-label")
+    own = wrong & (predictions.labels == 3)
+    first = predictions.indices[own][np.argsort(-sure[own], kind="stable")][:3]
+    labels = [
+        one.get_attribute("aria-label") for one in page.locator("#gallery-images .thumb").all()
+    ]
+    assert len(labels) >= min(9, own.sum())
+    for index, label in zip(first, labels, strict=False):
+        assert f"example {index}: {predictions.class_names[3]}, taken for" in label
+    page.select_option("#gallery-class", "")
     page.check("input[name=gallery][value=random]")
-    assert page.locator("#gallery-images .thumb").count() == 12
+    assert page.locator("#gallery-images .thumb").count() == 150
+    assert "150 images: at random" in text_of(page, "#gallery-words")
 
 
 @in_browser
-def test_a_click_on_a_feature_map_adds_up_to_its_value(page):
+def test_a_click_on_a_feature_map_adds_up_to_its_value(page, folder):
+    layers = pages.data_of(folder / "run" / "report" / "index.html")["network"]["layers"]
     assert page.locator("#network-subjects button").first.inner_text() == HOSTILE
-    seen = set()
+    assert page.locator("#network-subjects button").nth(1).inner_text() == "test example 7"
+    summed, named = set(), set()
     for item in page.locator("#network-layers li:has(canvas.choose)").all():
-        box = item.locator("canvas.choose").bounding_box()
-        for x, y in ((3, 3), (box["width"] / 3, box["height"] / 2)):
-            item.locator("canvas.choose").click(position={"x": x, "y": y})
-            if not page.locator("#network-total").count():
-                continue
+        number = int(item.get_attribute("data-layer"))
+        rows = []
+        for place in (3, 22):  # Pixels of the first map.
+            item.locator("canvas.choose").click(position={"x": place, "y": place})
+            assert text_of(page, "#network-detail h3").startswith(f"{layers[number]['name']}:")
+            rows.append(page.locator("#network-detail [data-field=row]").input_value())
             value = float(page.locator("#network-value").get_attribute("data-value"))
+            if layers[number]["window"]["what"] == "function":
+                assert "relu(" in text_of(page, "#network-function")
+                named.add(number)
+                continue
             total = float(page.locator("#network-total").get_attribute("data-total"))
             assert total == pytest.approx(value, rel=5e-3, abs=5e-3)
-            seen.add(item.get_attribute("data-layer"))
-    assert len(seen) == 4  # Two convolutions and two poolings.
+            summed.add(number)
+        assert rows[0] != rows[1]
+    assert len(summed) == 4  # Two convolutions and two poolings.
+    assert len(named) == 2
     page.locator("#network-detail [data-field=map]").fill("7")
     page.keyboard.press("Enter")
     assert page.locator("#network-detail [data-field=map]").input_value() == "7"
@@ -217,13 +215,31 @@ def test_curves_follow_the_cursor(page, folder):
 
 @in_browser
 def test_comparison_says_the_difference_and_shows_who_changed_sides(page, folder, metrics):
-    (path,) = (folder / "worse" / "eval").glob("test-*/metrics.json")
-    other = json.loads(path.read_text())["accuracy"]
-    by = 100 * (other - metrics["accuracy"])
+    ours, theirs = (
+        read_predictions_csv(next((folder / name / "eval").glob("test-*/predictions.csv")))
+        for name in ("run", "worse")
+    )
+    right, there = (one.predicted == one.labels for one in (ours, theirs))
+    by = 100 * (there.mean() - metrics["accuracy"])
     words = text_of(page, "#others .difference")
     sign = "\u2212" if by < 0 else "+"
     assert f"{sign}{abs(by):.2f} points" in words
-    assert page.locator("#others .thumb").count() > 0
+    bounds = intervals.images_difference(right, there)["interval_95"]
+    low, high = (f"{100 * b:+.2f}".replace("-", "\u2212") for b in bounds)
+    assert f"interval {low} to {high}" in words
+    name, recall, gained, lost, images = (
+        page.locator("#others tbody tr").first.inner_text().split("\t")
+    )
+    own = ours.labels == ours.class_names.index(name)
+    assert int(images) == own.sum()
+    assert int(gained) == (own & there & ~right).sum()
+    assert int(lost) == (own & right & ~there).sum()
+    points = 100 * (int(gained) - int(lost)) / int(images)
+    assert float(recall.replace("\u2212", "-")) == pytest.approx(points, abs=0.051)
+    label = page.locator("#others .thumb").last.get_attribute("aria-label")
+    (row,) = np.flatnonzero(ours.indices == int(label.split("example ")[1].split(":")[0]))
+    assert right[row]
+    assert not there[row]
 
 
 @in_browser
@@ -233,8 +249,28 @@ def test_colours_can_be_chosen_and_text_stands_out(page, theme):
         page.locator("#theme").click()
     style = "getComputedStyle(document.body)"
     colours = page.evaluate(f"() => [{style}.color, {style}.backgroundColor]")
-    channels = [[int(float(x)) for x in c[c.index("(") + 1 : -1].split(",")[:3]] for c in colours]
-    assert contrast(*channels) > 7
+    assert contrast(*map(channels_of, [page] * 2, colours)) > 7
+    page.select_option("#confusion-unit", "true")
+    cells = page.locator("#confusion-matrix tbody button").evaluate_all(
+        "all => all.map(one => getComputedStyle(one)).map(s => [s.color, s.backgroundColor])"
+    )
+    assert len({back for _, back in cells}) > 10
+    assert (
+        min(contrast(*map(channels_of, [page] * 2, pair)) for pair in set(map(tuple, cells))) >= 4.5
+    )
+
+
+def channels_of(page, colour):
+    """Red, green and blue, 0 to 255, as the browser draws a colour of CSS."""
+    return page.evaluate(
+        """colour => {
+          const context = new OffscreenCanvas(1, 1).getContext("2d");
+          context.fillStyle = colour;
+          context.fillRect(0, 0, 1, 1);
+          return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+        }""",
+        colour,
+    )
 
 
 def contrast(a, b):
@@ -268,20 +304,40 @@ def test_mistakes_are_told(folder, tmp_path):
     assert "text.png" in refused(f"--workdir={folder}/run", f"--image={tmp_path}/text.png")
 
 
-def test_a_run_without_mistakes_and_one_of_many_classes(folder, monkeypatch):
+def test_runs_are_checked_before_one_is_evaluated(folder, tmp_path):
+    def refused(*others, **options):
+        with pytest.raises(UsageError) as error:
+            write_page(folder / "run", evaluate=None, others=others, split="validation", **options)
+        return str(error.value)
+
+    assert "given twice" in refused(folder / "run")
+    assert "not a run directory" in refused(folder / "worse", tmp_path)
+    shutil.copytree(folder / "worse", tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    about["data"]["name"] = "folder:dogs"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about))
+    assert "folder:dogs" in refused(tmp_path / "run")
+    assert "at most 6" in refused(indices=range(7))
+
+
+def test_a_run_without_mistakes_on_validation(folder):
     """The page of a network that is always right has no mistakes to show."""
     run = folder / "other"
-    evaluate_run(run, split="test", which="best", tta=False, rows="true", settings=SETTINGS)
-    (path,) = (run / "eval").glob("test-*/predictions.csv")
+    evaluate_run(run, split="validation", which="best", tta=False, rows="true", settings=SETTINGS)
+    (path,) = (run / "eval").glob("validation-*/predictions.csv")
     lines = path.read_text().splitlines()
     head, rows = lines[0], [line.split(",") for line in lines[1:]]
     for row in rows:
         row[3], row[4], row[5] = row[1], row[2], "1"
     path.write_text("\n".join([head, *(",".join(row) for row in rows)]) + "\n")
-    page = write_page(run, evaluate=evaluate_run, settings=SETTINGS)
-    data = json.loads(
-        page.read_text().split('id="data">')[1].split("</script>")[0].replace("\\u003c", "<")
+    index = int(rows[3][0])
+    data = pages.data_of(
+        write_page(run, evaluate=None, split="validation", indices=[index], settings=SETTINGS)
     )
     assert data["answers"]["confused"] == []
     assert data["answers"]["gallery"]["mistakes"] == []
-    assert isinstance(page, pathlib.Path)
+    assert data["split"] == "validation"
+    assert np.sum(data["answers"]["matrix"]) == len(rows)
+    followed = data["network"]["subjects"][0]
+    assert followed["name"] == f"validation example {index}"
+    assert followed["true"] == int(rows[3][1])
