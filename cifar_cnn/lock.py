@@ -27,6 +27,8 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 3 * HEARTBEAT_SECONDS
 # An NFS server keeps the locks of a host that is gone for its lease, 90 seconds by default.
 LEASE_SECONDS = 150.0
+# So often a run that starts waits for so long while others only glance at the lock.
+_GLANCES, _GLANCE_SECONDS = 20, 0.05
 _BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -96,27 +98,30 @@ def held(workdir: pathlib.Path, say: Callable[[str], None] = print) -> Iterator[
 def holder(workdir: pathlib.Path) -> str | None:
     """Who writes into a run directory now, as 'process 7 on host'; None for nobody.
 
-    Takes nothing from a run. Of another host's process it is told by the age of its heartbeat, for
-    which the clocks of both have to agree.
+    Takes nothing from a run: one that starts meanwhile sees that the lock is only glanced at. Of
+    another host's process it is told by the age of its heartbeat, for which the clocks of both have
+    to agree.
     """
     path = workdir / "lock"
+    found, age, boot = None, STALE_SECONDS, _boot_id()
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         found = _read(file)
+        age = time.time() - os.fstat(file).st_mtime
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _name(found) if found else "another process"
     except OSError:
-        pass  # A file system without locks: its heartbeat tells.
+        pass  # A file system without locks, or one that is away: its heartbeat tells.
     else:
-        if found is None or found["boot"] == _describe_this_process()["boot"]:
+        if found is None or found["boot"] == boot:
             return None
     finally:
-        age = time.time() - os.fstat(file).st_mtime
-        os.close(file)
+        with contextlib.suppress(OSError):
+            os.close(file)
     return _name(found) if found and age < STALE_SECONDS else None
 
 
@@ -178,13 +183,23 @@ def _is_free(
 
 def _lock(file: int) -> bool | None:
     """Locks an open file: False if another process has, None if the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
+    for _ in range(_GLANCES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                # No run shares its lock. Where it can be shared, `holder` glances at it, and is
+                # gone in a moment.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_UN)
+            except OSError:
+                return False
+        except OSError:
+            return None
+        else:
+            return True
+        time.sleep(_GLANCE_SECONDS)
+    return False
 
 
 def _in_use(path: pathlib.Path, holder: dict[str, Any] | None) -> UsageError:
@@ -200,15 +215,19 @@ def _name(holder: dict[str, Any]) -> str:
     return printable(f"process {holder['pid']} on {holder['host']}")
 
 
-def _describe_this_process() -> dict[str, Any]:
-    boot = None
+def _boot_id() -> str | None:
+    """Of the running kernel; None where it has none."""
     with contextlib.suppress(OSError):
-        boot = _BOOT_ID.read_text().strip()
+        return _BOOT_ID.read_text().strip()
+    return None
+
+
+def _describe_this_process() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "boot": boot,
+        "boot": _boot_id(),
         "token": uuid.uuid4().hex,
         "beat": 0,
     }
