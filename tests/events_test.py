@@ -1,68 +1,156 @@
 """TensorBoard's event files of a run, read back with TensorBoard's own reader."""
 
+import errno
 import io
+import itertools
 import json
+import os
+import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
-from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+from tensorboard.util import tensor_util
 
 from cifar_cnn.events import Events
 from cifar_cnn.report import small
 from tests import commands
 
+TAGS = {
+    "train_loss": "loss/training",
+    "validation_loss": "loss/validation",
+    "train_accuracy": "accuracy/training",
+    "validation_accuracy": "accuracy/validation",
+    "learning_rate": "learning_rate",
+}
+
 
 def opened(workdir):
     """What TensorBoard knows of a run."""
-    multiplexer = EventMultiplexer(size_guidance={"images": 0, "scalars": 0}).AddRunsFromDirectory(
-        str(workdir)
-    )
+    multiplexer = EventMultiplexer(size_guidance={"tensors": 0}).AddRunsFromDirectory(str(workdir))
     multiplexer.Reload()
     return multiplexer.GetAccumulator("tensorboard")
 
 
+def values(events, tag):
+    """(step, value) pairs of a tag, in the order in which they were written."""
+    return [(e.step, tensor_util.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)]
+
+
+def check_scalars(workdir):
+    """Every number of metrics.jsonl is there once, and no other."""
+    events = opened(workdir)
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    for key, tag in TAGS.items():
+        wanted = [(line["step"], line[key]) for line in lines if key in line]
+        found = [(step, float(value)) for step, value in values(events, tag)]
+        assert found == [(step, pytest.approx(value, rel=1e-6)) for step, value in wanted], tag
+
+
 def test_scalars_are_those_of_metrics_jsonl(trained):
-    events = opened(trained)
-    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
-    for key, tag in (
-        ("train_loss", "loss/training"),
-        ("validation_loss", "loss/validation"),
-        ("train_accuracy", "accuracy/training"),
-        ("validation_accuracy", "accuracy/validation"),
-        ("learning_rate", "learning_rate"),
-    ):
-        wanted = {line["step"]: line[key] for line in lines if key in line}
-        found = {event.step: event.value for event in events.Scalars(tag)}
-        assert found == pytest.approx(wanted, rel=1e-6)
+    check_scalars(trained)
 
 
 def test_every_validation_has_its_pictures(trained):
     events = opened(trained)
-    steps = [event.step for event in events.Scalars("accuracy/validation")]
+    steps = [step for step, _ in values(events, "accuracy/validation")]
     for tag in ("confusion_matrix", "predictions"):
-        pictures = events.Images(tag)
-        assert [picture.step for picture in pictures] == steps
-        with Image.open(io.BytesIO(pictures[-1].encoded_image_string)) as picture:
+        pictures = values(events, tag)
+        assert [step for step, _ in pictures] == steps
+        with Image.open(io.BytesIO(pictures[-1][1][2])) as picture:  # After width and height.
             assert min(picture.size) > 200
 
 
+def hyper_parameters(workdir):
+    plugin = opened(workdir).SummaryMetadata("_hparams_/session_start_info").plugin_data
+    assert plugin.plugin_name == "hparams"
+    return parse_session_start_info_plugin_data(plugin.content).hparams
+
+
 def test_hyper_parameters_are_the_config(trained):
-    plugins = opened(trained).SummaryMetadata("_hparams_/session_start_info").plugin_data
-    assert plugins.plugin_name == "hparams"
-    assert b"optim.learning_rate" in plugins.content
-    assert b"run.platform" not in plugins.content
+    found = hyper_parameters(trained)
+    assert found["optim.learning_rate"].number_value == pytest.approx(0.003)
+    assert "run.platform" not in found
 
 
-def test_a_resumed_run_takes_back_what_was_lost(tmp_path):
-    commands.train(tmp_path, "--config.train.epochs=2")
-    with Events(tmp_path, {}, keep_to_step=30) as events:
-        events.write(40, train_loss=0.25)
-    found = {event.step: event.value for event in opened(tmp_path).Scalars("loss/training")}
-    assert max(found) == 40
-    assert found[40] == 0.25
-    assert 45 not in found
-    assert 20 in found
+def test_hyper_parameters_may_be_any_plain_value(tmp_path):
+    config = {"bytes": "a\udcffb", "big": 2**53 + 1, "huge": 10**400, "inf": float("inf")}
+    with Events(tmp_path, {**config, "on": True, "sizes": (1, (2,))}, keep_to_step=0):
+        pass
+    found = hyper_parameters(tmp_path)
+    assert found["bytes"].string_value == r"a\xffb"
+    assert found["big"].string_value == str(2**53 + 1)
+    assert found["inf"].string_value == "inf"
+    assert found["on"].bool_value is True
+    assert found["sizes"].string_value == "(1, (2,))"
+
+
+def test_a_run_that_is_killed_and_resumed_shows_each_number_once(tmp_path):
+    flags = ("--config.train.epochs=3", "--config.train.log_every_steps=5")
+    process = commands.start(
+        "-m", "cifar_cnn.main", *commands.TINY, f"--workdir={tmp_path}", *flags
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoints" / "45").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    commands.finish(process)
+    assert commands.train(tmp_path, *flags, "--quiet") == ""
+    assert len(os.listdir(tmp_path / "tensorboard")) == 2
+    check_scalars(tmp_path)
+
+
+def test_a_resume_takes_back_what_was_lost_though_the_clock_jumps(tmp_path, monkeypatch):
+    clock = itertools.count(2e9, -1e6)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    found = []
+    # Resumed twice, and before the first checkpoint.
+    for keep, steps in ((0, (10, 20)), (0, (10, 20, 30, 40)), (20, (30, 40)), (30, (40,))):
+        with Events(tmp_path, {}, keep_to_step=keep) as events:
+            for step in steps:
+                events.write(step, train_loss=len(found))
+        shown = values(opened(tmp_path), "loss/training")
+        found.append([(step, int(value)) for step, value in shown])
+    assert found[1] == [(10, 1), (20, 1), (30, 1), (40, 1)]
+    assert found[2] == [(10, 1), (20, 1), (30, 2), (40, 2)]
+    assert found[3] == [(10, 1), (20, 1), (30, 2), (40, 3)]
+
+
+@pytest.mark.parametrize("written", [None, 7])
+def test_a_disk_that_is_full_is_said_once_and_ends_nothing(tmp_path, monkeypatch, written):
+    """The disk takes nothing any more, or a part of a record."""
+    write, said = os.write, []
+
+    def full(file, record):
+        if written is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, record[:written])
+
+    with Events(tmp_path, {}, keep_to_step=0, say=said.append) as events:
+        events.write(10, train_loss=0.5)
+        monkeypatch.setattr(os, "write", full)
+        events.write(20, train_loss=0.25)
+        monkeypatch.undo()
+        events.write(30, train_loss=0.125)
+        events.picture(30, "predictions", np.zeros((4, 4, 3), np.uint8))
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    assert values(opened(tmp_path), "loss/training") == [(10, 0.5)]
+    # The next start goes on in a file of its own.
+    with Events(tmp_path, {}, keep_to_step=10, say=said.append) as events:
+        events.write(20, train_loss=0.25)
+    assert values(opened(tmp_path), "loss/training") == [(10, 0.5), (20, 0.25)]
+    shutil.rmtree(tmp_path / "tensorboard")
+    (tmp_path / "tensorboard").write_text("")
+    with Events(tmp_path, {}, keep_to_step=0, say=said.append) as events:
+        events.write(10, train_loss=0.5)
+    assert len(said) == 2
 
 
 def test_small_pictures_show_what_they_are_given():
@@ -79,3 +167,18 @@ def test_small_pictures_show_what_they_are_given():
     wrong = small.predictions_picture(images, np.zeros(10, int), np.ones(10, int), names)
     assert right.shape == wrong.shape
     assert (right != wrong).any()
+
+
+def test_pictures_of_many_classes_and_of_any_names():
+    matrix = np.zeros((3000, 3000), int)
+    np.fill_diagonal(matrix, 5)
+    begin = time.monotonic()
+    picture = small.confusion_picture(matrix, [str(k) for k in range(3000)])
+    assert time.monotonic() - begin < 5
+    assert max(picture.shape) < 900
+    assert tuple(picture[24 + 400, 4 + 400]) == (8, 81, 156)  # The diagonal.
+    assert tuple(picture[24 + 400, 4 + 300]) == (255, 255, 255)
+    names = ["\udcff", "\n"]
+    assert small.confusion_picture(np.eye(2, dtype=int), names).ndim == 3
+    images = np.zeros((1, 8, 8, 3), np.uint8)
+    assert small.predictions_picture(images, [0], [1], names).ndim == 3
