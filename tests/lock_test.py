@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 
 import pytest
@@ -201,3 +202,39 @@ def test_a_directory_that_cannot_be_written_is_a_fault_of_the_machine(tmp_path):
     refused = pytest.raises(MachineError, match=r"cannot write .*gone/lock")
     with refused, lock.held(tmp_path / "gone"):
         pass
+
+
+def test_a_glance_names_the_holder_and_takes_nothing(tmp_path):
+    assert lock.holder(tmp_path) is None
+    with lock.held(tmp_path) as check:
+        assert lock.holder(tmp_path) == f"process {os.getpid()} on {socket.gethostname()}"
+        check()
+    assert lock.holder(tmp_path) is None
+
+
+def test_a_glance_refuses_no_run(tmp_path):
+    """At what a run left that is gone, in the very moment in which it is resumed."""
+    process = holder_process(tmp_path)
+    end(process)
+    file = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(file, fcntl.LOCK_SH)
+    gone = threading.Timer(0.3, os.close, [file])
+    gone.start()
+    said = []
+    with lock.held(tmp_path, said.append):
+        assert len(said) == 1
+        assert "is gone" in said[0]
+    gone.join()
+
+
+def test_a_file_server_that_is_away_fails_no_glance(tmp_path, monkeypatch):
+    (tmp_path / "lock").write_text(json.dumps({**ELSEWHERE, "beat": 3}))
+    assert lock.holder(tmp_path) == "process 7 on elsewhere"  # Its heart has just beaten.
+
+    def away(*arguments):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    for name in ("pread", "fstat"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, away)
+            assert lock.holder(tmp_path) is None
