@@ -1,8 +1,8 @@
 """The run directory explains itself: config.json and run.json beside checkpoints and metrics.
 
 config.json is the complete config; run.json the data (name, version, class names, normalisation,
-division), the versions of the libraries, the commit, and the command and the devices that the run
-started with.
+division), the versions of the libraries, the commit, and the name of the config, the command and
+the devices that the run started with.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from cifar_cnn.versions import versions
 
 # Where a run computes, and not what: may differ between the starts of one run.
 FREE_SECTION = "run"
-# Of config.json and run.json: raised when a key is added or gets another meaning.
+# Of config.json and run.json: raised when a key that readers need is added, or one gets another
+# meaning. Runs without `name` and `command` are read as well.
 FORMAT = 3
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
@@ -31,6 +32,7 @@ def open_run(
     data: dict[str, Any],
     devices: str,
     command: Sequence[str] = (),
+    name: str | None = None,
 ) -> None:
     """Writes config.json and run.json of a new run, or checks that an old run goes on.
 
@@ -40,6 +42,7 @@ def open_run(
       data: facts of the data set, see `data.Facts`.
       devices: in words.
       command: the words that started the run.
+      name: of the config, 'dropout' for configs/dropout.py.
 
     Raises:
       UsageError: the directory holds a run with another config or other data.
@@ -64,6 +67,7 @@ def open_run(
         "format": FORMAT,
         "data": data,
         "devices": devices,
+        "name": name,
         "command": list(command),
         "commit": _commit(),
         "versions": versions(_LIBRARIES),

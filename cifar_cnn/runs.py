@@ -2,14 +2,16 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from cifar_cnn import lock, rundir
-from cifar_cnn.checks import UsageError, check_choice, printable
+from cifar_cnn.checks import UsageError, check_choice, printable, shown
 from cifar_cnn.record import read_scalars
+from cifar_cnn.report.results import read_evaluation, read_seconds
 from cifar_cnn.report.table import format_table
 
 # Columns of the table, and how a run's value is written there.
@@ -24,13 +26,16 @@ COLUMNS: dict[str, Callable[[Any], str]] = {
     "state": str,
 }
 _LEFT = 3  # Columns of text.
+# What a run keeps in its own directory; other runs may lie beside that.
+_OWN = {"checkpoints", "damaged-checkpoints", "eval", "explain", "report", "tensorboard"}
+_LONGEST_REASON = 200
 
 
 def list_runs(folder: pathlib.Path, *, sort: str = "run", as_json: bool = False) -> list[dict]:
     """Prints every run below `folder`, and returns them.
 
-    Nothing is computed and no device is touched. A directory that cannot be read as a run is
-    listed with the reason as its state.
+    Nothing is computed and no device is touched. A directory that cannot be read as a run is listed
+    with the reason.
 
     Args:
       folder: searched whole, links left out.
@@ -38,10 +43,11 @@ def list_runs(folder: pathlib.Path, *, sort: str = "run", as_json: bool = False)
       as_json: whether a JSON document is printed instead of a table.
 
     Returns:
-      A dictionary a run, with 'run' (its path below the folder), 'config' (its file, or the
+      A dictionary a run, with 'run' (its path below the folder), 'config' (its name, or the
       network where that is not recorded), 'data', 'epochs' (done), 'planned' epochs, 'validation'
-      (the best accuracy), 'test' (accuracy of the newest evaluation there), 'seconds' of training
-      and 'state' (running, finished or interrupted); None for what is not known.
+      (the best accuracy), 'test' (accuracy of the newest evaluation there), 'seconds' of training,
+      'state' (running, finished, interrupted or unreadable), 'holder' (the process of a running
+      one) and 'reason' (of an unreadable one); None for what is not known.
 
     Raises:
       UsageError: no such folder, no such column.
@@ -64,45 +70,54 @@ def list_runs(folder: pathlib.Path, *, sort: str = "run", as_json: bool = False)
 
 
 def _find(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Run directories; a run is not searched for others."""
+    """Run directories, and those of runs that still prepare their data: these hold a lock alone."""
     for place, folders, names in os.walk(folder):
+        path = pathlib.Path(place)
         if {"config.json", "run.json"} <= set(names):
-            folders.clear()
-            yield pathlib.Path(place)
+            folders[:] = [name for name in folders if name not in _OWN]
+            yield path
+        elif "lock" in names and lock.holder(path):
+            yield path
         folders.sort()
 
 
 def _read(workdir: pathlib.Path, root: pathlib.Path) -> dict[str, Any]:
-    run = dict.fromkeys((*COLUMNS, "planned"))
+    run = dict.fromkeys((*COLUMNS, "planned", "holder", "reason"))
     run["run"] = printable(workdir.relative_to(root)) if workdir != root else printable(root)
     try:
+        run["holder"] = lock.holder(workdir)
+        if run["holder"] and not rundir.is_run(workdir):
+            run["state"] = "running"
+            return run
         config, about = rundir.read(workdir, "config.json"), rundir.read(workdir, "run.json")
         data, train = about["data"], config["train"]
-        run["config"] = printable(_config_name(about) or config["model"]["name"])
+        run["config"] = printable(about.get("name") or config["model"]["name"])
         run["data"] = printable(data["name"])
-        run["planned"] = train["epochs"]
-        steps_an_epoch = -(-data["train_examples"] // train["batch_size"])
-        last = _last_checkpoint(workdir)
-        run["epochs"] = last // steps_an_epoch
-        lines = _lines(workdir / "metrics.jsonl")
+        run["planned"] = _count(train["epochs"])
+        lines = read_scalars(workdir / "metrics.jsonl") if _has(workdir, "metrics.jsonl") else []
+        run["epochs"] = int(max((_finite(line["epoch"]) for line in lines), default=0) + 1e-9)
         scores = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
-        run["validation"] = max(scores, default=None)
+        run["validation"] = max(map(_finite, scores), default=None)
         run["test"] = _newest_test(workdir)
-        run["seconds"] = sum(line["seconds"] for line in _lines(workdir / "timing.jsonl"))
-        holder = lock.holder(workdir)
-        done = last == steps_an_epoch * train["epochs"]
-        run["state"] = f"running: {holder}" if holder else "finished" if done else "interrupted"
-    except (UsageError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        run["state"] = printable(f"cannot be read: {error}")[:80]
+        timed = _has(workdir, "timing.jsonl")
+        run["seconds"] = _finite(read_seconds(workdir)[0]) if timed else 0.0
+        # The checkpoint decides: without it the last steps would be made once more.
+        steps = -(-_count(data["train_examples"]) // _count(train["batch_size"]))
+        done = _last_checkpoint(workdir) >= steps * run["planned"]
+        run["state"] = "running" if run["holder"] else "finished" if done else "interrupted"
+    except (
+        OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError
+    ) as error:  # fmt: skip
+        told = isinstance(error, UsageError)
+        reason = str(error) if told else f"{type(error).__name__}: {error}"
+        # The table names the directory anyway, and a long path would leave no room for the rest.
+        reason = reason.removeprefix(f"{workdir}{os.sep}").removeprefix(f"{workdir} ")
+        run["state"], run["reason"] = "unreadable", printable(reason)[:_LONGEST_REASON]
     return run
 
 
-def _config_name(about: dict[str, Any]) -> str | None:
-    """'dropout' of the command that started the run."""
-    for word in about.get("command") or []:
-        if word.startswith("--config="):
-            return pathlib.Path(word.removeprefix("--config=").split(":")[0]).stem
-    return None
+def _has(workdir: pathlib.Path, name: str) -> bool:
+    return (workdir / name).exists()
 
 
 def _last_checkpoint(workdir: pathlib.Path) -> int:
@@ -110,19 +125,31 @@ def _last_checkpoint(workdir: pathlib.Path) -> int:
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    return read_scalars(path) if path.exists() else []
-
-
 def _newest_test(workdir: pathlib.Path) -> float | None:
     """Accuracy of the test evaluation that was written last, without test-time augmentation."""
     found = []
     for path in (workdir / "eval").glob("test-*/metrics.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-            if not metrics["tta"]:
-                found.append((path.stat().st_mtime, float(metrics["accuracy"])))
+        step = path.parent.name.removeprefix("test-")
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            metrics = read_evaluation(workdir, "test", int(step)) if step.isdecimal() else None
+            if metrics is not None:
+                found.append((path.stat().st_mtime, _finite(metrics["accuracy"])))
     return max(found)[1] if found else None
+
+
+def _finite(value: Any) -> float:
+    """A number of a file that may hold anything; ValueError where JSON has none for it."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{shown(value)} is no finite number")
+    return number
+
+
+def _count(value: Any) -> int:
+    count = int(value)
+    if not 0 < count < 2**63:
+        raise ValueError(f"{shown(value)} is no number of them")
+    return count
 
 
 def _cells(run: dict[str, Any]) -> list[str]:
@@ -131,5 +158,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
         value = run[column]
         if column == "epochs" and value is not None:
             value = f"{value}/{run['planned']}"
+        if column == "state":
+            value = ": ".join(filter(None, (value, run["holder"] or run["reason"])))
         cells.append("" if value is None else write(value))
     return cells

@@ -61,7 +61,9 @@ def read_curves(workdir: pathlib.Path) -> Curves:
             scores = float(line["train_loss"]), float(line["train_accuracy"])
             # The end of an epoch belongs to it, and not to the next.
             number = int(np.ceil(epoch - 1e-9))
-            windows.setdefault(number, []).append((line["step"] - last, *scores))
+            if line["step"] <= last:
+                raise ValueError("a step that was recorded before")
+            windows.setdefault(number, []).append((float(line["step"] - last), *scores))
             done, last = int(epoch + 1e-9), line["step"]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise damaged(path, f"{shown(line)} is no line of it") from error
@@ -84,6 +86,19 @@ def read_curves(workdir: pathlib.Path) -> Curves:
         np.asarray(sorted(validations), np.float64),
         *pairs.T,
     )
+
+
+def best_validation(workdir: pathlib.Path) -> tuple[float, float] | None:
+    """The best validation accuracy in metrics.jsonl and the epoch after which it was, the first of
+    equals; None where no validation is recorded, or a line is damaged."""
+    try:
+        curves = read_curves(workdir)
+    except UsageError:
+        return None
+    if not curves.validation_accuracy.size:
+        return None
+    best = int(curves.validation_accuracy.argmax())
+    return float(curves.validation_accuracy[best]), float(curves.validation_epochs[best])
 
 
 def read_seconds(workdir: pathlib.Path) -> tuple[float, float]:
