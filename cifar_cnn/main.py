@@ -41,7 +41,10 @@ def _train() -> None:
     hosts.set_flags({name: flag.value for name, flag in _PROCESS.items()})
     hosts.quiet_others()
     if _QUIET.value:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8", errors="backslashreplace") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+        ):
             _run()
     else:
         _run()
@@ -58,7 +61,7 @@ def _run() -> None:
         config = _CONFIG.value.to_dict()
         experiment.check(config, default.get_config().to_dict())
         command = ["python", "-m", "cifar_cnn.main", *sys.argv[1:]]
-        train.train_and_evaluate(config, workdir, watch, command)
+        train.train_and_evaluate(config, workdir, watch, command, name)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -13,13 +13,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cifar_cnn import checkpoint, experiment, files, hosts, lock, mesh, peers, rundir
-from cifar_cnn.checks import MachineError, printable
+from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.data import Examples, Facts
 from cifar_cnn.events import Events
 from cifar_cnn.progress import Progress, print_box
 from cifar_cnn.record import Scalars
 from cifar_cnn.report import confusion, small
-from cifar_cnn.report.results import read_curves, read_seconds
+from cifar_cnn.report.results import best_validation, read_seconds
 from cifar_cnn.report.summary import format_summary, summarize
 from cifar_cnn.signals import Interrupted, Watch
 from cifar_cnn.state import TrainState
@@ -33,6 +33,7 @@ def train_and_evaluate(
     workdir: pathlib.Path,
     watch: Watch | None = None,
     command: Sequence[str] = (),
+    name: str | None = None,
 ) -> TrainState:
     """Trains the network of `config`, or resumes the run that `workdir` holds.
 
@@ -45,6 +46,7 @@ def train_and_evaluate(
       workdir: run directory; made if needed.
       watch: the signals that end the run between two calls, see `signals.watched`.
       command: what started the run, for run.json.
+      name: of the config, for run.json.
 
     Returns:
       The state after the last epoch.
@@ -69,7 +71,7 @@ def train_and_evaluate(
         with hosts.first_then_others():
             writing = lock.held(workdir) if hosts.is_first() else contextlib.nullcontext(_trust)
             check_held = stack.enter_context(writing)
-        return _train(config, workdir, devices, watch, check_held, command)
+        return _train(config, workdir, devices, watch, check_held, command, name)
 
 
 def _trust() -> None:
@@ -83,6 +85,7 @@ def _train(
     watch: Watch,
     check_held: Callable[[], None],
     command: Sequence[str],
+    name: str | None,
 ) -> TrainState:
     print(f"{mesh.describe(devices)}, run directory {printable(workdir)}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
@@ -97,12 +100,14 @@ def _train(
     with hosts.first_then_others():
         if hosts.is_first():
             place = mesh.describe(devices)
-            rundir.open_run(workdir, config, dataclasses.asdict(facts), place, command)
+            rundir.open_run(workdir, config, dataclasses.asdict(facts), place, command, name)
             files.write_text(workdir / "model.txt", summary + "\n")
     print(summary)
 
     # From here on there is nothing to tidy up, and until the first step nothing to save.
     watch.deferred = True
+    known = checkpoint.steps(workdir)
+    print(f"reading checkpoint {known[-1]}" if known else "initialising the parameters")
     found = checkpoint.restore_newest(workdir, run.abstract_state)
     state, kept = found or (run.init(train_part), {})
     step = saved = int(state.step)
@@ -130,11 +135,14 @@ def _train(
         progress,
         Scalars(workdir / "metrics.jsonl", keep_to_step=step) as metrics,
         Scalars(workdir / "timing.jsonl", keep_to_step=step) as timing,
-        Events(workdir, hyperparameters, keep_to_step=step) as events,
+        Events(workdir, hyperparameters, keep_to_step=step, say=progress.say) as events,
         peers.needed(),  # Innermost: Orbax would wait for a process that is gone.
     ):
+        best = best_validation(workdir) if hosts.is_first() else None
+        if best is not None:
+            progress.validated(best[0])
         order = None
-        compiled = set()  # Sizes of images, each of which has a program of its own.
+        compiled = set()  # Programs: a size of images each, and 'validation'.
         window, pace = Window(step, kept), Pace()
         if metrics.last_step < window.first:
             progress.say(f"note: metrics.jsonl has lost lines up to step {window.first}")
@@ -167,8 +175,9 @@ def _train(
             timing.write(step, steps=step - first, seconds=seconds, compiling=compiling)
             if not compiling:
                 pace.update(step - first, seconds)
-            progress.advance(step, step - first, 0.0 if compiling else seconds)
+            moved = (step, step - first, 0.0 if compiling else seconds)
             if step < _window_end(run, first):
+                progress.advance(*moved)
                 continue
             epoch = step / run.steps_per_epoch
             means = window.close()
@@ -179,22 +188,27 @@ def _train(
             }
             metrics.write(step, epoch=epoch, **scalars)
             events.write(step, **scalars)
-            progress.update(step, epoch=epoch, **means)
+            progress.advance(*moved, **means)
             if step % run.steps_per_epoch:
                 continue
             epoch = step // run.steps_per_epoch
             _check_parameters(state, workdir)
-            scores = None
+            scores = logits = None
             if validation_part is not None and _is_due(epoch, run.eval_every_epochs, run.epochs):
+                start, compiling = time.monotonic(), "validation" not in compiled
+                compiled.add("validation")
+                if compiling:
+                    progress.compiling("the validation")
                 sums, logits = run.evaluate(state.eval_variables, validation_part)
                 result = sums.compute()
                 scores = {
                     "validation_loss": float(result["loss"]),
                     "validation_accuracy": float(result["accuracy"]),
                 }
+                if compiling:
+                    progress.compiled(time.monotonic() - start, "the first validation made")
                 metrics.write(step, epoch=float(epoch), **scores)
                 events.write(step, **scores)
-                _show_answers(events, step, validation_part, np.asarray(logits), facts)
                 progress.validated(scores["validation_accuracy"])
                 progress.say(
                     f"epoch {epoch}/{run.epochs}  validation loss {result['loss']:.4f}  "
@@ -205,6 +219,8 @@ def _train(
                 metrics.sync()
                 save(state, scores, {})
                 saved = step
+            if logits is not None:  # After the save: no picture is worth a checkpoint.
+                _show_answers(events, step, validation_part, np.asarray(logits), facts)
         if step != saved:
             _check_parameters(state, workdir)
             metrics.sync()
@@ -236,16 +252,13 @@ def _tell_end(workdir: pathlib.Path, run: experiment.Experiment) -> None:
     """Says that the run is done, how it went and where everything lies."""
     lines = []
     if hosts.is_first():
-        seconds, compiling = read_seconds(workdir)
-        lines.append(f"{run.epochs} epochs in {seconds:,.0f} s of training")
-        lines[0] += f" ({compiling:,.0f} s of it in calls that compiled too)"
-        curves = read_curves(workdir)
-        if curves.validation_accuracy.size:
-            best = int(curves.validation_accuracy.argmax())
-            lines.append(
-                f"best validation accuracy {curves.validation_accuracy[best]:.2%}, after epoch "
-                f"{curves.validation_epochs[best]:.0f}"
-            )
+        with contextlib.suppress(UsageError):  # A damaged line: the run is finished all the same.
+            seconds, compiling = read_seconds(workdir)
+            lines.append(f"{run.epochs} epochs in {seconds:,.0f} s of training")
+            lines[0] += f" ({compiling:,.0f} s of it in calls that compiled too)"
+        best = best_validation(workdir)
+        if best is not None:
+            lines.append(f"best validation accuracy {best[0]:.2%}, after epoch {best[1]:.0f}")
     place = printable(workdir)
     lines += [
         f"run directory {place}: checkpoints, metrics.jsonl, timing.jsonl, tensorboard",
