@@ -129,13 +129,13 @@ def test_quiet_prints_errors_alone(trained, tmp_path):
     workdir, config = tmp_path / "run", tmp_path / "\N{SNOWMAN}.py"
     shutil.copytree(trained, workdir)
     shutil.copy(ROOT / "configs" / "quickstart.py", config)
-    flags = ("-m", "cifar_cnn.main", *commands.TINY, f"--workdir={workdir}", "--quiet")
+    main = ("-m", "cifar_cnn.main", f"--workdir={workdir}", "--quiet")
     # Which cannot encode the name of this config.
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    finished = commands.start(*flags, "--config.train.epochs=3")
-    refused = commands.start(*flags, f"--config={config}", env=ascii_only)
+    finished = commands.start(*main, *commands.TINY, "--config.train.epochs=3")
+    refused = commands.start(*main, f"--config={config}", env=ascii_only)
     assert commands.finish(finished) == (0, "", "")
     code, out, err = commands.finish(refused)
     assert (code, out) == (2, "")
-    assert "another config (train.epochs: 3 there" in err
+    assert "holds a run with another config (" in err
     assert err.count("\n") == 1
