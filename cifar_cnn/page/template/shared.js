@@ -75,8 +75,9 @@ function card(number) {
     make(
       "figcaption", {},
       make("span", { class: `mark ${hit ? "right" : "wrong"}` }, hit ? "✓ " : "✗ "),
-      answerWords(row), ` ${percent(row.sure)}`,
-      hit ? null : make("span", { class: "note" }, ` (true: ${percent(row.of_true)})`),
+      answerWords(row), " ",
+      make("span", { class: "whole" }, percent(row.sure)), " ",
+      hit ? null : make("span", { class: "note whole" }, `(true: ${percent(row.of_true)})`),
     ),
   );
 }
