@@ -39,6 +39,17 @@ CASES = {
          "--class_name=unicorn", f"--class_name={ESCAPES}", "--layer=Conv_99", "--image={picture}",
          "--layer="],
     ),
+    "report": (
+        RUN,
+        ["--split=train", f"--split={ESCAPES}", "--checkpoint=1e3", "--compare=/nowhere",
+         "--compare={run}", "--compare", "--image=/nowhere", f"--image={ESCAPES}", "--index=-1",
+         "--index=999999999999", f"--index={HUGE}", "--fit=all", "--cpu_devices=-3", "extra",
+         "--workdir=/nowhere", f"--workdir={ESCAPES}", "--tta=1"],
+    ),
+    "runs": (
+        ("{empty}",),
+        ["--sort=colour", f"--sort={ESCAPES}", "--json=yes", "extra", "--zzz", "--sort"],
+    ),
     "shift_test": (
         RUN,
         ["--reach=0", "--reach=999999999", "--step=0", "--step=99", "--max_angle=1e9",
