@@ -1,6 +1,7 @@
 """Nonsense in the flags of every script: one line on stderr, exit code 2, no page of usage."""
 
 import importlib
+import shutil
 import sys
 
 import jax
@@ -146,11 +147,12 @@ CASES = {
 @pytest.fixture(scope="module")
 def places(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("places")
+    run = shutil.copytree(trained, folder / "run")  # Some evaluate it before they refuse.
     (folder / "empty").mkdir()
     noise = np.random.RandomState(0).randint(0, 256, (9, 9, 3)).astype(np.uint8)
     Image.fromarray(noise).save(folder / "picture.png")
     return {
-        "run": trained, "picture": folder / "picture.png", "empty": folder / "empty",
+        "run": run, "picture": folder / "picture.png", "empty": folder / "empty",
         "out": folder / "out", "root": ROOT,
     }  # fmt: skip
 

@@ -11,11 +11,14 @@ from cifar_cnn.checks import UsageError
 from cifar_cnn.runs import COLUMNS, list_runs
 from tests import commands
 
+# Another test may have made some.
+_EVALUATIONS = shutil.ignore_patterns("eval")
+
 
 @pytest.fixture
 def folder(trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "a" / "finished")
-    shutil.copytree(trained, tmp_path / "interrupted")
+    shutil.copytree(trained, tmp_path / "a" / "finished", ignore=_EVALUATIONS)
+    shutil.copytree(trained, tmp_path / "interrupted", ignore=_EVALUATIONS)
     steps = sorted(int(path.name) for path in (tmp_path / "interrupted/checkpoints").glob("[0-9]*"))
     shutil.rmtree(tmp_path / "interrupted" / "checkpoints" / str(steps[-1]))
     lines = (trained / "metrics.jsonl").read_text().splitlines(keepends=True)
