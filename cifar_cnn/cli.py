@@ -62,6 +62,18 @@ class Flags(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help lists the flags)")
 
 
+def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds --checkpoint to a script that opens trained runs."""
+    parser.add_argument(
+        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
+    )
+
+
+def add_data_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds --data_dir to a script that reads the data of trained runs."""
+    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where training found them")
+
+
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --platform and --cpu_devices to a script that opens trained runs."""
     parser.add_argument("--platform", help="auto, cpu, cuda, rocm or tpu, if not the run's")

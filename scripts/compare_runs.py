@@ -23,10 +23,8 @@ def main() -> None:
         help="folder of the files (default: comparison beside the first)",
     )
     parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
-    parser.add_argument(
-        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
-    )
-    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the runs found them")
+    cli.add_checkpoint_flag(parser)
+    cli.add_data_flag(parser)
     cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.

@@ -17,16 +17,14 @@ def main() -> None:
     parser.add_argument(
         "--split", default="test", help="test, validation or train (default: %(default)s)"
     )
-    parser.add_argument(
-        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
-    )
+    cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--tta", action="store_true", help="average over mirrored and shifted views"
     )
     parser.add_argument(
         "--rows", default="true", help="rows of the matrix: true or predicted (default: true)"
     )
-    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
+    cli.add_data_flag(parser)
     cli.add_device_flags(parser)
     cli.add_process_flags(parser)
     flags = parser.parse_args()

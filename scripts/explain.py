@@ -28,10 +28,8 @@ def main() -> None:
     parser.add_argument(
         "--maps", type=int, default=16, help="feature maps a page, 1 to 64 (default: %(default)s)"
     )
-    parser.add_argument(
-        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
-    )
-    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
+    cli.add_checkpoint_flag(parser)
+    cli.add_data_flag(parser)
     cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.

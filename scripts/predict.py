@@ -18,9 +18,7 @@ def main() -> None:
     )
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
     parser.add_argument("--folder", type=pathlib.Path, help="all pictures in it and below it, too")
-    parser.add_argument(
-        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
-    )
+    cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--top", type=int, default=3, help="classes to print, at most all (default: %(default)s)"
     )

@@ -29,16 +29,14 @@ def main() -> None:
         help="examples of the split to follow through the network, from 0",
     )  # fmt: skip
     parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
-    parser.add_argument(
-        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
-    )
+    cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--tta", action="store_true", help="answers are means over mirrored and shifted views"
     )
     parser.add_argument(
         "--fit", default="crop", help="crop, pad or stretch pictures (default: %(default)s)"
     )
-    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the run found them")
+    cli.add_data_flag(parser)
     cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.

@@ -23,9 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--split", default="test", help="test, validation or train (default: %(default)s)"
     )
-    parser.add_argument(
-        "--checkpoint", default="best", help="best, latest or a step (default: %(default)s)"
-    )
+    cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--reach", type=int, default=8, help="the farthest shift in pixels (default: %(default)s)"
     )
@@ -50,7 +48,7 @@ def main() -> None:
         type=pathlib.Path,
         help="folder of the files (default: WORKDIR/shift, or shift beside the first of several)",
     )
-    parser.add_argument("--data_dir", help="prepared TFDS sets, if not where the runs found them")
+    cli.add_data_flag(parser)
     cli.add_device_flags(parser)
     flags = parser.parse_args()
     # Imported here, so that --help and mistakes in the flags are told without loading JAX.
