@@ -104,10 +104,7 @@ def all_stopped(
         with _start(bench, workdir) as run:
             run.until(run.steps)
             time.sleep(rng.uniform(0, bench.phases["steps"] / 2))
-            begun = time.monotonic()
-            run.process.send_signal(signal.SIGTERM)
-            code = run.wait()
-            seconds = time.monotonic() - begun
+            seconds, code = run.end(signal.SIGTERM)
         saved = max(checkpoint.steps(workdir), default=0)
         wrong = ""
         if code != 143 or f"interrupted by SIGTERM: saved at step {saved};" not in run.err:

@@ -185,6 +185,13 @@ class Start:
         """The last line of its messages."""
         return (self.err.strip().splitlines() or ["it said nothing"])[-1][:300]
 
+    def end(self, number: int) -> tuple[float, int]:
+        """Sends a signal; returns the seconds until the process has ended, and its exit code."""
+        begun = time.monotonic()
+        self.process.send_signal(number)
+        code = self.wait()
+        return time.monotonic() - begun, code
+
     def wait(self) -> int:
         """Waits for its end; returns the exit code, 128 and the signal for one that was killed.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from cifar_cnn import checkpoint
 from cifar_cnn.signals import SAME_SECONDS, SIGNALS
-from cifar_cnn.torture.running import INTERVAL, Bench, Start, Trial, last_step
+from cifar_cnn.torture.running import INTERVAL, Bench, Trial, last_step
 
 # Seconds that a signalled run may take to end; a step and a save here take well under one.
 _LIMIT = 10.0
@@ -33,7 +33,7 @@ def stop(bench: Bench, rng: random.Random, folder: pathlib.Path, tries: int) -> 
                 if run.process.poll() is not None:
                     break
                 left = INTERVAL * bench.epochs - last_step(workdir)
-                seconds, code = _timed(run, name)
+                seconds, code = run.end(name)
             if code == 0 and left <= INTERVAL:
                 break  # It was at its last steps.
             done += 1
@@ -70,7 +70,7 @@ def stop_early(
             words = rng.choice(["cifar_cnn", "decoding", "compiling the"])
             run.until(lambda words=words, run=run: words in run.out)
             time.sleep(rng.uniform(0, bench.phases["data"]))
-            seconds, code = _timed(run, signal.SIGTERM)
+            seconds, code = run.end(signal.SIGTERM)
         problem = "" if code == 143 else f"exit code {code}: {run.last_words()}"
         if seconds > _LIMIT:
             problem = f"ended after {seconds:.0f} seconds"
@@ -90,17 +90,9 @@ def stop_twice(
             run.process.send_signal(rng.choice([signal.SIGTERM, signal.SIGINT]))
             time.sleep(SAME_SECONDS + rng.uniform(0.2, 0.5))
             early = run.process.poll()
-            seconds, code = _timed(run, signal.SIGTERM)
+            seconds, code = run.end(signal.SIGTERM)
         problem = "" if code == 143 and early is None else f"exit code {code}: {run.last_words()}"
         if seconds > 1:
             problem = f"ended after {seconds:.1f} seconds"
         problem = problem or bench.finish(workdir)[0]
         yield Trial("a second signal during the save", "", problem, 0, seconds)
-
-
-def _timed(run: Start, number: int) -> tuple[float, int]:
-    """Sends a signal; returns the seconds until the process has ended, and its exit code."""
-    begun = time.monotonic()
-    run.process.send_signal(number)
-    code = run.wait()
-    return time.monotonic() - begun, code
