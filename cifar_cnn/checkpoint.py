@@ -10,6 +10,7 @@ and restore together, in a folder that they share.
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,7 +71,7 @@ def saving(
     """
 
     def score(metrics: dict[str, float]) -> float:
-        return metrics[_METRIC]
+        return _score(metrics) or 0.0
 
     best = policies.BestN(
         get_metric_fn=score,
@@ -304,12 +305,20 @@ def choose(workdir: pathlib.Path, which: str) -> int:
 
 
 def validation_accuracy(workdir: pathlib.Path, step: int) -> float | None:
-    """Validation accuracy noted in a checkpoint; None without one, or where it cannot be read."""
+    """Validation accuracy noted in a checkpoint; None without one, where it cannot be read, or
+    where a metric is not finite: with such a loss, no accuracy makes a checkpoint the best."""
     try:
         metrics = json.loads((_folder(workdir) / str(step) / "metrics" / "metrics").read_text())
-        return float(metrics[_METRIC])
+        return _score(metrics)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _score(metrics: Mapping[str, float]) -> float | None:
+    """The validation accuracy among the metrics of a validation; None where one is not finite."""
+    if not all(math.isfinite(value) for value in metrics.values()):
+        return None
+    return float(metrics[_METRIC])
 
 
 def _move_aside(workdir: pathlib.Path, step: int) -> None:

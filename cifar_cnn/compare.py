@@ -172,7 +172,7 @@ def evaluated(
 
 def _run_numbers(run: Run) -> dict[str, Any]:
     seconds, compiling = run.seconds
-    validations = run.curves.validation_accuracy
+    best = run.curves.best_validation
     return {
         "name": run.name,
         "workdir": str(run.workdir),
@@ -182,7 +182,7 @@ def _run_numbers(run: Run) -> dict[str, Any]:
         "epochs": int(run.curves.train_epochs[-1]),
         "planned_epochs": run.config["train"]["epochs"],
         "train_accuracy": float(run.curves.train_accuracy[-1]),
-        "best_validation_accuracy": float(validations.max()) if validations.size else None,
+        "best_validation_accuracy": best[0] if best else None,
         "step": run.step,
         "accuracy": run.evaluation["accuracy"],
         "accuracy_interval_95": run.evaluation["accuracy_interval_95"],

@@ -7,17 +7,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cifar_cnn import backend
 from cifar_cnn.checks import MachineError, check_choice, check_int
 
 AXIS = "data"
 PLATFORMS = ("auto", "cpu", "cuda", "rocm", "tpu")
-# Bit-exact resume needs deterministic sums on a GPU; and a CPU device that waits for another must
-# survive a machine that is busy or was asleep (XLA's own limit is 40 seconds).
-_XLA_FLAGS = {
-    "xla_gpu_deterministic_ops": "true",
-    "xla_cpu_collective_call_terminate_timeout_seconds": "1200",
-    "xla_cpu_collective_timeout_seconds": "1200",  # The same between processes; JAX 0.9 has it.
-}
 # More devices than this split a batch of 128 into pieces too small to pay for themselves.
 _MOST_CPU_DEVICES = 8
 
@@ -42,16 +36,15 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
 
     Raises:
       UsageError: unknown platform, cpu_devices out of range.
-      MachineError: the platform is not there, or the CPU already runs with fewer devices.
+      MachineError: the platform is not there, the CPU already runs with fewer devices, or an
+        untested jaxlib computes wrong numbers (see `backend.check_untested`).
     """
     check_choice("run.platform", platform, PLATFORMS)
     check_int("run.cpu_devices", cpu_devices, minimum=0, maximum=1024)
     wanted = cpu_devices or min(usable_cores(), _MOST_CPU_DEVICES)
     if compile_cache_dir:
         jax.config.update("jax_compilation_cache_dir", compile_cache_dir)
-    old = os.environ.get("XLA_FLAGS", "")
-    added = [f"--{name}={value}" for name, value in _XLA_FLAGS.items() if name not in old]
-    os.environ["XLA_FLAGS"] = " ".join([old, *added]).strip()
+    backend.set_flags()
     if platform != "auto":
         jax.config.update("jax_platforms", platform)
     # The backend may run already, as in tests: what it has is checked below.
@@ -74,6 +67,7 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
             )
         if jax.process_count() == 1:
             devices = devices[:wanted]
+    backend.check_untested()
     return make_mesh(devices)
 
 

@@ -32,8 +32,10 @@ class Scalars:
 
         Raises:
           MachineError: the disk is full or cannot be written.
+          ValueError: a scalar is not finite.
         """
-        line = (json.dumps({"step": step, **scalars}) + "\n").encode()
+        # A number that is not finite would be no JSON; who writes it here has not looked at it.
+        line = (json.dumps({"step": step, **scalars}, allow_nan=False) + "\n").encode()
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -96,8 +96,13 @@ def _read(workdir: pathlib.Path, root: pathlib.Path) -> dict[str, Any]:
         run["planned"] = _count(train["epochs"])
         lines = read_scalars(workdir / "metrics.jsonl") if _has(workdir, "metrics.jsonl") else []
         run["epochs"] = int(max((_finite(line["epoch"]) for line in lines), default=0) + 1e-9)
-        scores = [line["validation_accuracy"] for line in lines if "validation_accuracy" in line]
-        run["validation"] = max(map(_finite, scores), default=None)
+        validations = [line for line in lines if "validation_accuracy" in line]
+        scores = [
+            _finite(line["validation_accuracy"])
+            for line in validations
+            if math.isfinite(line["validation_loss"])
+        ]
+        run["validation"] = max(scores, default=None)
         run["test"] = _newest_test(workdir)
         timed = _has(workdir, "timing.jsonl")
         run["seconds"] = _finite(read_seconds(workdir)[0]) if timed else 0.0

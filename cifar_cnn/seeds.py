@@ -152,13 +152,13 @@ def _numbers(folder: pathlib.Path, seed: int, split: str, step: int, tta: bool) 
     curves = read_curves(folder)
     last = curves.train_epochs[-1]
     seconds, compiling = read_seconds(folder)
-    validations = curves.validation_accuracy
+    best = curves.best_validation
     return {
         "seed": seed,
         "workdir": str(folder),
         "step": step,
         "epochs": int(last),
-        "validation_accuracy": float(validations.max()) if validations.size else None,
+        "validation_accuracy": best[0] if best else None,
         "accuracy": evaluation["accuracy"],
         "accuracy_interval_95": evaluation["accuracy_interval_95"],
         "examples": evaluation["examples"],

@@ -207,6 +207,7 @@ def _train(
                 }
                 if compiling:
                     progress.compiled(time.monotonic() - start, "the first validation made")
+                _check_validation(scores["validation_loss"], step, workdir)
                 metrics.write(step, epoch=float(epoch), **scores)
                 events.write(step, **scores)
                 progress.validated(scores["validation_accuracy"])
@@ -296,6 +297,12 @@ def _check_parameters(state: TrainState, workdir: pathlib.Path) -> None:
     if not all(np.isfinite(leaf).all() for leaf in leaves):
         last = int(state.step) - 1
         raise _not_finite(f"the parameters after step {last} are not finite", workdir)
+
+
+def _check_validation(loss: float, step: int, workdir: pathlib.Path) -> None:
+    """Raises MachineError if the validation loss is not finite: nothing of it is written."""
+    if not np.isfinite(loss):
+        raise _not_finite(f"the validation loss after step {step} is {loss}", workdir)
 
 
 def _not_finite(what: str, workdir: pathlib.Path) -> MachineError:

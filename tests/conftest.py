@@ -11,9 +11,12 @@ import signal
 import jax
 import pytest
 
+from cifar_cnn import backend
+
 # Before any test touches a device. LLVM optimises less, here and in the processes that tests start:
 # most of the time of these tests goes by compiling, and that takes half as long so.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=1"
+backend.set_flags()  # As every command does.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")

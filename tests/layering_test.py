@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 FLOORS = {
     0: {"abort", "checks", "versions"},
     1: {
-        "files", "hosts", "images", "layers", "leftovers", "lock", "mesh", "rng", "signals",
+        "backend", "files", "hosts", "images", "layers", "leftovers", "lock", "mesh", "rng", "signals",
         "window",
     },
     2: {

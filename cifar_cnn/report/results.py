@@ -40,6 +40,16 @@ class Curves:
         train = self.train_accuracy[self.train_epochs == common[-1]]
         return float(train[0] - self.validation_accuracy[self.validation_epochs == common[-1]][0])
 
+    @property
+    def best_validation(self) -> tuple[float, float] | None:
+        """The best validation accuracy and the epoch after which it was, the first of equals; None
+        where there was no validation with a finite loss."""
+        finite = np.isfinite(self.validation_loss)
+        if not finite.any():
+            return None
+        best = int(np.where(finite, self.validation_accuracy, -np.inf).argmax())
+        return float(self.validation_accuracy[best]), float(self.validation_epochs[best])
+
 
 def read_curves(workdir: pathlib.Path) -> Curves:
     """Reads metrics.jsonl.
@@ -89,16 +99,12 @@ def read_curves(workdir: pathlib.Path) -> Curves:
 
 
 def best_validation(workdir: pathlib.Path) -> tuple[float, float] | None:
-    """The best validation accuracy in metrics.jsonl and the epoch after which it was, the first of
-    equals; None where no validation is recorded, or a line is damaged."""
+    """The best validation accuracy in metrics.jsonl and the epoch after which it was, see
+    `Curves.best_validation`; None where a line is damaged, too."""
     try:
-        curves = read_curves(workdir)
+        return read_curves(workdir).best_validation
     except UsageError:
         return None
-    if not curves.validation_accuracy.size:
-        return None
-    best = int(curves.validation_accuracy.argmax())
-    return float(curves.validation_accuracy[best]), float(curves.validation_epochs[best])
 
 
 def read_seconds(workdir: pathlib.Path) -> tuple[float, float]:
