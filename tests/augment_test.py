@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cifar_cnn.augment import AUGMENTS, crop, cutout, make_augment, make_views
+from cifar_cnn.augment import AUGMENTS, Visit, crop, cutout, make_augment, make_views
 from cifar_cnn.checks import UsageError
+from configs import default
+from tests.conftest import misspelt
 
+# What stands in the table is tested as the default config has it, or it is told below.
 SECTIONS = {
-    "flip": {"probability": 0.5, "alternate": False},
-    "crop": {"padding": 4, "mode": "reflect"},
-    "cutout": {"size": 8, "fill": (125, 123, 114)},
+    name: section
+    for name, section in default.get_config().augment.to_dict().items()
+    if name in AUGMENTS
 }
-ALL = ("flip", "crop", "cutout")
+ALL = tuple(AUGMENTS)
 NUMPY_MODES = {"reflect": "reflect", "zero": "constant", "edge": "edge"}
 
 
@@ -26,11 +29,17 @@ def random_images(batch, height=32, width=32, dtype=np.uint8, seed=0):
 
 
 def run(augment, images, seed=0):
-    return np.asarray(jax.jit(augment)(jax.random.key(seed), images))
+    visit = Visit(np.arange(len(images)), np.int32(0), jax.random.key(1))
+    return np.asarray(jax.jit(augment)(jax.random.key(seed), images, visit))
 
 
 # One object, so that the tests share what is compiled for it.
-CHAIN = make_augment(ALL, **SECTIONS)
+CHAIN = make_augment(tuple(SECTIONS), **SECTIONS)
+
+
+def test_every_augmentation_has_its_section_in_the_default_config():
+    missing = AUGMENTS.keys() - SECTIONS.keys()
+    assert not missing, f"configs/default.py has no section augment.{missing} of augment.AUGMENTS"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +105,8 @@ def test_repeated_name_draws_anew():
 def test_draws_are_pinned():
     # If this fails, ours or JAX's draws have changed, and runs of older versions no longer repeat.
     images = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8, 1)
-    got = run(make_augment(ALL, **SECTIONS | {"cutout": {"size": 2, "fill": 0}}), images)
+    names = ("flip", "crop", "cutout")
+    got = run(make_augment(names, **SECTIONS | {"cutout": {"size": 2, "fill": 0}}), images)
     assert got[:, 3, 3, 0].tolist() == [14, 118, 135, 249]
 
 
@@ -130,8 +140,14 @@ def test_sharded_batch_gives_the_same_bytes_without_communication():
         replicated = NamedSharding(mesh, PartitionSpec())
         key = jax.device_put(jax.random.key(0), replicated)
         on_mesh = jax.device_put(images, batch)
-        compiled = jax.jit(CHAIN, in_shardings=(replicated, batch)).lower(key, on_mesh).compile()
-        got = compiled(key, on_mesh)
+        visit = jax.device_put(
+            Visit(np.arange(128), np.int32(0), jax.random.key(1)),
+            Visit(batch, replicated, replicated),
+        )
+        arguments = (key, on_mesh, visit)
+        shardings = (replicated, batch, Visit(batch, replicated, replicated))
+        compiled = jax.jit(CHAIN, in_shardings=shardings).lower(*arguments).compile()
+        got = compiled(*arguments)
         assert got.sharding.is_equivalent_to(batch, 4)
         np.testing.assert_array_equal(np.asarray(got), expected)
         assert not re.findall(r"all-\w+|reduce-scatter|collective-\w+", compiled.as_text())
@@ -146,14 +162,17 @@ def test_sharded_batch_gives_the_same_bytes_without_communication():
             "augment.flip.probability is 1.5, expected a finite",
         ),
         ("crop", {"padding": 0, "mode": "edge"}, "augment.crop.padding is 0, expected an integer"),
-        ("crop", {"padding": 4, "mode": "wrap"}, "augment.crop.mode is 'wrap', expected one of"),
+        (
+            "crop",
+            {"padding": 4, "mode": "no_such_mode"},
+            "augment.crop.mode is 'no_such_mode', expec",
+        ),
         ("cutout", {"size": 2.5, "fill": 0}, "augment.cutout.size is 2.5, expected an integer"),
         ("cutout", {"size": 2, "fill": float("nan")}, "augment.cutout.fill is nan, expected a fin"),
         ("cutout", {"size": 2, "fill": "mean"}, "augment.cutout.fill is 'mean', expected a finite"),
         ("crop", {"padding": 4}, "augment.crop has padding, expected: mode, padding"),
         ("flip", {"probability": 0.5}, "augment.flip has probability, expected: alternate, prob"),
         ("flip", {}, "augment.flip has no keys, expected: alternate, probability"),
-        ("flop", {}, r"augment is 'flop', expected one of: .* \(did you mean 'flip'"),
     ],
 )
 def test_bad_options_name_their_key(name, options, message):
@@ -162,8 +181,14 @@ def test_bad_options_name_their_key(name, options, message):
 
 
 def test_unknown_name_and_missing_section():
-    with pytest.raises(UsageError, match=r"augment\.names is 'mixup', expected one of: crop, cut"):
-        make_augment(("flip", "mixup"), **SECTIONS)
+    known = ", ".join(sorted(AUGMENTS))
+    with pytest.raises(
+        UsageError, match=rf"augment\.names is 'no_such_one', expected one of: {known}"
+    ):
+        make_augment(("flip", "no_such_one"), **SECTIONS)
+    wrong, meant = misspelt(AUGMENTS)
+    with pytest.raises(UsageError, match=rf"augment is '{wrong}', .* \(did you mean '{meant}'"):
+        make_augment((), **{wrong: {}})
     with pytest.raises(UsageError, match=r"augment\.crop has no keys, expected: mode, padding"):
         make_augment(("crop",))
 
@@ -190,13 +215,27 @@ def test_images_without_a_batch_axis_are_refused():
         CHAIN(jax.random.key(0), jnp.zeros((32, 32, 3), jnp.uint8))
 
 
-def test_every_augmentation_keeps_shape_and_dtype():
-    assert set(AUGMENTS) == set(SECTIONS)
-    for name in AUGMENTS:
-        for dtype in (jnp.uint8, jnp.float32):
-            images = jax.ShapeDtypeStruct((2, 12, 10, 3), dtype)
-            got = jax.eval_shape(make_augment((name,), **SECTIONS), jax.random.key(0), images)
-            assert (got.shape, got.dtype) == (images.shape, images.dtype)
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_every_augmentation_keeps_shape_and_dtype_and_draws_for_each_row(name):
+    images = np.tile(random_images(1, 12, 10), (64, 1, 1, 1))
+    augment = make_augment((name,), **SECTIONS)
+    got = run(augment, images)
+    assert (got.shape, got.dtype) == (images.shape, images.dtype)
+    assert len({row.tobytes() for row in got}) > 1
+    # Floats in the same units: the same but for the rounding.
+    exact = run(augment, images.astype(np.float32))
+    assert exact.dtype == np.float32
+    np.testing.assert_allclose(exact, got, atol=1)
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_no_key_of_an_augmentation_takes_a_value_of_another_kind(name):
+    for key in SECTIONS[name]:
+        for value in (None, object(), "no_such_value", float("nan"), {}):
+            options = {**SECTIONS[name], key: value}
+            with pytest.raises(UsageError, match=rf"augment\.{name}\.{key} ") as caught:
+                make_augment((name,), **{name: options})
+            assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +269,7 @@ def test_views_refuse_what_they_cannot_do():
         make_views(("cutout",), shift=1)
     with pytest.raises(UsageError, match=r"eval\.tta_shift is 0, expected an integer from 1 up"):
         make_views(("crop",), shift=0)
-    with pytest.raises(UsageError, match=r"augment\.names is 'flipp', expected one of"):
-        make_views(("flipp",), shift=1)
+    with pytest.raises(UsageError, match=r"augment\.names is 'no_such_one', expected one of"):
+        make_views(("no_such_one",), shift=1)
     with pytest.raises(UsageError, match=r"eval\.tta_shift is 6, expected below the images' 6 pix"):
         make_views(("crop",), shift=6)[1][1](jnp.zeros((1, 6, 8, 3)))

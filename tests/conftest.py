@@ -107,3 +107,9 @@ def make_config(overrides: dict | None = None) -> dict:
         }
     )
     return config.to_dict()
+
+
+def misspelt(table) -> tuple[str, str]:
+    """A name that is not in a table of names, and the one in it that was meant."""
+    name = max(table, key=len)
+    return f"{name}q", name

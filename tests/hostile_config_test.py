@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from cifar_cnn import data, experiment, mesh
+from cifar_cnn.augment import AUGMENTS
 from cifar_cnn.checks import MachineError, UsageError, leaves
+from cifar_cnn.experiment.parts import DTYPES, PRECISIONS
+from cifar_cnn.images import FITS
+from cifar_cnn.layers import ACTIVATIONS, PADDINGS, POOLS
+from cifar_cnn.mesh import PLATFORMS
+from cifar_cnn.models import MODELS
+from cifar_cnn.models.plain import CONVOLUTIONS
+from cifar_cnn.optim import OPTIMIZERS, SCHEDULES
 from configs import default
 from tests.conftest import ROOT, make_config
 
@@ -28,10 +36,8 @@ BASES = {
     if path.stem != "__init__"
 }
 WORDS = (
-    "plain", "airbench", "resnet", "wide_resnet", "adam", "adamw", "sgd", "muon", "constant",
-    "linear", "cosine", "triangular", "one_cycle", "flip", "crop", "cutout", "SAME", "VALID",
-    "max", "avg", "none", "standard", "depthwise", "separable", "transposed", "relu", "gelu", "pad",
-    "stretch", "reflect", "edge", "zero", "bfloat16", "float32", "default", "cpu", "auto", "",
+    *MODELS, *OPTIMIZERS, *SCHEDULES, *AUGMENTS, *PADDINGS, *POOLS, "none", *CONVOLUTIONS,
+    *ACTIVATIONS, *FITS, "reflect", "edge", "zero", *DTYPES, *PRECISIONS, *PLATFORMS, "",
 )  # fmt: skip
 ODD_TEXT = (
     "x", "two\nlines\x1b[31m", "a" * 5000, "nul\0", "\ud800", "~nobody/x", "../..", "(",
@@ -49,7 +55,9 @@ TUPLES = (
 leaf = st.sampled_from(WORDS + ODD_TEXT + NUMBERS + ODD_TYPES + TUPLES)
 nested = st.recursive(leaf, lambda item: st.lists(item, max_size=4).map(tuple), max_leaves=8)
 values = st.one_of(st.sampled_from(WORDS + NUMBERS + TUPLES), leaf, nested)
-OTHER_KEYS = ("train", "model.plain", "model.resnett", "train.epoch", "zzz", "augment.rotate.angle")
+OTHER_KEYS = (
+    "train", "model.plain", "model.no_such_model", "train.epoch", "zzz", "augment.no_such_one.size",
+)  # fmt: skip
 overrides = st.dictionaries(st.sampled_from(KEYS * 4 + list(OTHER_KEYS)), values, max_size=4)
 shapes = st.sampled_from([(32, 32, 3), (28, 28, 1), (8, 8, 3), (1, 1, 3), (5, 9, 1)])
 
@@ -113,14 +121,25 @@ def test_any_value_of_any_key_gives_an_experiment_or_one_line(base, changes, sha
         assert 10 < len(message) < 1000
 
 
+def chosen(key):
+    """A config in which the section of a key is that of the network, optimizer or augmentation."""
+    part, section = key.split(".")[:2] if key.count(".") == 2 else ("", "")
+    table = {"model": MODELS, "optim": OPTIMIZERS, "augment": AUGMENTS}.get(part, ())
+    if section not in table:
+        return BASES["dropout"]
+    names = (section,) if part == "augment" else section
+    return overridden(DEFAULT, {f"{part}.{'names' if part == 'augment' else 'name'}": names})
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_is_checked_for_its_type(key):
     """No key takes a value that no file can hold, or one beyond all bounds."""
     for value in (None, b"x", 10**5000, object, [[[[10**400]]]], "a" * 5000, {"a": 1}):
-        config = overridden(BASES["dropout"], {key: value})
+        config = overridden(chosen(key), {key: value})
         message = refusal(config, facts((32, 32, 3)))
         assert message is not None, value
         assert key in message
+        assert "nothing reads it" not in message
         assert message.isprintable()
         assert len(message) < 500
 

@@ -34,14 +34,6 @@ def count(model, shape):
 @pytest.mark.parametrize(
     ("changes", "shape", "expected"),
     [
-        # Fashion-MNIST: conv 64, pool, conv 64, pool, flatten 5 * 5 * 64 = 1600, 128, 10.
-        ({"filters": ((64,), (64,)), "padding": "VALID", "dense": (128,)}, (28, 28, 1), 243_786),
-        # MNIST: conv 32 of 4 x 4, pool, flatten 12 * 12 * 32 = 4608, 16, 8, 10.
-        (
-            {"filters": ((32,),), "kernel_size": 4, "padding": "VALID", "dense": (16, 8)},
-            (28, 28, 1),
-            74_514,
-        ),
         # Dense nets and logistic regression.
         ({"filters": (), "dense": (128,)}, (28, 28, 1), 784 * 128 + 128 + 128 * 10 + 10),
         ({"filters": (), "dense": ()}, (32, 32, 3), 3072 * 10 + 10),
@@ -86,27 +78,6 @@ def test_dropout_acts_in_training_only_and_follows_its_key(key):
     np.testing.assert_array_equal(run(False, 0), run(False, 1))
     np.testing.assert_array_equal(run(True, 0), run(True, 0))
     assert np.abs(run(True, 0) - run(True, 1)).max() > 0
-
-
-def test_masked_rows_do_not_enter_batch_statistics(key):
-    model = make(filters=((4,),), batch_norm=True, dense=())
-    images = jax.random.normal(key, (6, 8, 8, 3))
-    variables = init(model, key, images)
-    garbage = images.at[4:].set(1e6)
-
-    @jax.jit
-    def run(images, mask):
-        return model.apply(variables, images, train=True, mask=mask, mutable=["batch_stats"])
-
-    logits, stats = run(images[:4], None)
-    masked, masked_stats = run(garbage, jnp.arange(6) < 4)
-    np.testing.assert_allclose(masked[:4], logits, rtol=1e-5, atol=1e-5)
-    for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(masked_stats), strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
-
-
-def test_every_family_has_its_config_section():
-    assert set(MODELS) == set(default.get_config().model.to_dict()) - {"name", "dtype", "precision"}
 
 
 def test_parameters_are_named_and_begin_as_before_there_were_kinds(key):
@@ -186,25 +157,6 @@ def test_a_transposed_stage_enlarges_and_every_kind_trains(key):
     for leaf in jax.tree.leaves(grads):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"conv": "seperable"}, r"model.plain.conv is 'seperable'.*did you mean 'separable'"),
-        ({"conv": ("standard",) * 3}, "model.plain.conv is .* 3 values for 2 stages"),
-        ({"dilation": 0}, "model.plain.dilation is 0, expected an integer from 1"),
-        ({"groups": 2.0}, "model.plain.groups is 2.0, expected an integer from 1"),
-        (
-            {"conv": ("standard", "separable"), "groups": 2},
-            "model.plain.groups is 2 for stage 2, expected 1 there: .* model.plain.conv is 'separ",
-        ),
-    ],
-)
-def test_bad_values_of_the_kinds_are_one_line(changes, message):
-    with pytest.raises(UsageError, match=message) as caught:
-        make(**changes)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
