@@ -13,6 +13,8 @@ from cifar_cnn.checks import UsageError, leaves
 from configs import default
 from tests.conftest import ROOT, make_config
 
+pytestmark = pytest.mark.every_python
+
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
 CONV = 3 * 3 * 3 * 32 + 32 + 3 * 3 * 32 * 32 + 32 + 3 * 3 * 32 * 64 + 64 + 3 * 3 * 64 * 64 + 64
 DENSE = 8 * 8 * 64 * 512 + 512 + 512 * 10 + 10
