@@ -26,8 +26,10 @@ case $1 in
     -m)
         echo "$version $*" >> CALLS
         case $2 in
-            venv) rm -rf "$4" && mkdir -p "$4/bin" && touch "$4/pyvenv.cfg" &&
-                cp "$0" "$4/bin/python" && cp "$0" "$4/bin/ruff" ;;
+            venv)
+                [ -z "${NO_VENV:-}" ] && rm -rf "$4" && mkdir -p "$4/bin" &&
+                    touch "$4/pyvenv.cfg" && cp "$0" "$4/bin/python" && cp "$0" "$4/bin/ruff"
+                ;;
             pip) exit "${PIP_CODE:-0}" ;;
             pytest) echo "7 passed in ${minor}.00s"; [ "${BROKEN:-}" != "$version" ] ;;
         esac
@@ -174,12 +176,18 @@ def test_python_comes_before_all(machine):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("python3.10", "Python 3.10.4"), ("python3.14", "command not found"), ("nosuch", "not found")],
+    [
+        ("python3.10", "Python 3.10.4"),
+        ("python3.14", "command not found"),
+        ("nosuch", "not found"),
+        ("mute", "does not start"),
+    ],
 )
 def test_a_python_that_was_asked_for_is_never_replaced(machine, name, said):
     machine.python("bin/python3.13", "3.13.0")
     machine.python("bin/python3.10", "3.10.4")
     machine.add("bin/python3.14", SHIM)
+    machine.add("bin/mute", "#!/bin/sh\n")
     line = is_refused(machine.run(PYTHON=name))
     assert f"PYTHON={name} " in line
     assert said in line
@@ -291,9 +299,10 @@ def test_ci_tries_every_python_and_says_so(machine, broken):
     ]  # fmt: skip
 
 
-def test_ci_goes_on_where_an_installation_fails(machine):
+@pytest.mark.parametrize("fault", ["NO_VENV", "PIP_CODE"])
+def test_ci_goes_on_where_an_installation_fails(machine, fault):
     machine.python("bin/python3.13", "3.13.0")
     machine.python("bin/python3.12", "3.12.1")
-    code, out, _ = machine.run(".ci/run", PIP_CODE="1")
+    code, out, _ = machine.run(".ci/run", **{fault: "1"})
     assert code == 1
     assert out.count("failed before any test") == 2
