@@ -1,30 +1,37 @@
 #!/usr/bin/env bash
 # Makes .venv with the pinned packages of requirements.lock; does nothing where that is done.
-# PYTHON=/path/to/python chooses the interpreter.
+# Takes the newest Python that scripts/pythons.sh finds. PYTHON=/path/to/python chooses another one,
+# VENV=FOLDER another folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stamp=.venv/installed
+venv=${VENV:-.venv}
 wanted=$(cat requirements.lock setup.cfg | cksum)
-if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+made=
+if [ -x "$venv/bin/python" ]; then
+    made=$(cat "$venv/installed" 2>/dev/null) || true
+fi
+if [ -z "${PYTHON:-}" ] && [ "${made% Python *}" = "$wanted" ]; then
     exit 0
 fi
 
-fits='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
-for python in ${PYTHON:-} python3 python3.13 python3.12 python3.11; do
-    if "$python" -c "$fits" 2>/dev/null; then
-        found=$python
-        break
-    fi
-done
-if [ -z "${found:-}" ]; then
-    echo "error: no Python 3.11, 3.12 or 3.13 with venv found: install one (on Debian and Ubuntu" \
-        "also the package python3-venv), or name it with PYTHON=/path/to/python" >&2
-    exit 2
+pythons=$(bash scripts/pythons.sh)
+read -r version python <<< "$pythons"
+wanted="$wanted Python ${version%.*}"
+if [ "$made" = "$wanted" ]; then
+    exit 0
 fi
 
-echo "installing into .venv (about a minute and 1 GB)"
-"$found" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-echo "$wanted" > "$stamp"
+if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A "$venv")" ]; then
+    echo "error: $venv holds files, but is no virtual environment: remove it, or name another folder" \
+        "with VENV=" >&2
+    exit 2
+fi
+echo "Python $version ($python): installing into $venv (about a minute and 1 GB)"
+case $version in
+    3.11.*) echo "note: a newer Python brings a newer, faster jax, which has left 3.11 behind" ;;
+esac
+"$python" -m venv --clear "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e .
+echo "$wanted" > "$venv/installed"

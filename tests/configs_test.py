@@ -16,6 +16,8 @@ from cifar_cnn.optim import OPTIMIZERS, SCHEDULES
 from configs import default
 from tests.conftest import ROOT, make_config, misspelt
 
+pytestmark = pytest.mark.every_python
+
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
 # A promise to the reader. The formulas behind them are in models_test.py and plain_test.py.
 PARAMETERS = {

@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests import commands
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.every_python
 
 
 def test_the_quickstart_network_leaves_a_linear_one_behind(tmp_path):
