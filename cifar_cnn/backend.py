@@ -50,14 +50,16 @@ FAULTS = (
 def set_flags() -> None:
     """Adds the flags to XLA_FLAGS, which XLA reads when its backend starts; the user's own stay."""
     flags = dict(_FLAGS)
-    for fault in FAULTS:
-        if _numbers(fault.first) <= _numbers(jaxlib.__version__) and (
-            fault.last is None or _numbers(jaxlib.__version__) <= _numbers(fault.last)
-        ):
-            flags.update([fault.flag])
+    flags.update(fault.flag for fault in FAULTS if has(fault, jaxlib.__version__))
     old = os.environ.get("XLA_FLAGS", "")
     added = [f"--{name}={value}" for name, value in flags.items() if name not in old]
     os.environ["XLA_FLAGS"] = " ".join([old, *added]).strip()
+
+
+def has(fault: Fault, version: str) -> bool:
+    """Whether a version of jaxlib has a fault."""
+    known = fault.last is None or _numbers(version) <= _numbers(fault.last)
+    return known and _numbers(fault.first) <= _numbers(version)
 
 
 def check_untested() -> None:

@@ -19,7 +19,7 @@ from jax.scipy import ndimage
 
 from cifar_cnn import data, experiment, files
 from cifar_cnn import mesh as mesh_lib
-from cifar_cnn.checks import UsageError, check_choice, check_int, printable
+from cifar_cnn.checks import MachineError, UsageError, check_choice, check_int, printable
 from cifar_cnn.report import tolerance
 
 # What lies beyond the border, and what `jnp.pad` and `map_coordinates` call it.
@@ -148,6 +148,9 @@ def measure(
       fill: see `shift_images`.
       say: told how far it is.
 
+    Raises:
+      MachineError: a loss is not finite.
+
     Returns:
       Accuracies by offset (x, y), and by angle in degrees.
     """
@@ -164,6 +167,12 @@ def measure(
     start = last = time.monotonic()
     for done, (kind, key, argument) in enumerate(jobs, start=1):
         metrics = programs[kind](trained.variables, examples, argument)
+        loss = float(metrics.compute()["loss"])
+        if not np.isfinite(loss):
+            raise MachineError(
+                f"the network in {trained.workdir} has a loss of {loss} ({kind} {key}): has its "
+                "training diverged? Choose an earlier --checkpoint"
+            )
         results[kind][key] = int(np.trace(metrics.confusion)) / int(metrics.count)
         now = time.monotonic()
         if now - last >= _PLAIN_SECONDS and done < len(jobs):
