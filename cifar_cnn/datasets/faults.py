@@ -61,7 +61,7 @@ def brief(error: BaseException) -> str:
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
-        reason = inner if isinstance(inner, TimeoutError) else reason
+        reason = inner if isinstance(inner, TimeoutError | ConnectionError) else reason
         inner = inner.__cause__ or inner.__context__
     text = str(reason).strip().splitlines()
     return text[0][:200] if text else type(reason).__name__

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
-from cifar_cnn.checks import MachineError
+from cifar_cnn.checks import MachineError, printable
 from cifar_cnn.datasets.faults import brief
 from cifar_cnn.datasets.flavours import Flavour
 
@@ -67,8 +67,8 @@ def fetch(
         try:
             megabytes, seconds = _download(url, partial, flavour.md5, say, patient=last)
         except _SourceError as error:
-            failures.append(f"{host}: {error}")
-            say(f"gave up {host}: {error}" + ("" if last else "; trying the next source"))
+            failures.append(printable(f"{host}: {error}"))
+            say(f"gave up {failures[-1]}" + ("" if last else "; trying the next source"))
             continue
         kept.mkdir(parents=True, exist_ok=True)
         partial.replace(target)
