@@ -87,7 +87,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def endless(self):
         self.head(size=False)
-        while not self.closing.is_set():
+        for _ in range(100):
             self.wfile.write(bytes(1 << 16))
 
     def redirect(self):
