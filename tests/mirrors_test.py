@@ -223,7 +223,7 @@ def test_the_last_source_may_be_slow(serve, tmp_path, capsys, monkeypatch):
 def test_progress_shows_source_rate_and_seconds_left(serve, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(mirrors, "_REPORT_SECONDS", (0, 0))
     serve("right")
-    expected = r"127\.0\.0\.1: 0\.\d of 0\.2 MB, \d+\.\d\d MB/s, \d+ s left"
+    expected = r"0\.\d of 0\.2 MB, \d+\.\d\d MB/s, \d+ s left, from 127\.0\.0\.1"
     assert run("--name=cifar10", f"--data_dir={tmp_path / 'log'}") == 0
     captured = capsys.readouterr()
     assert re.search(rf"^{expected}$", captured.out, re.MULTILINE)

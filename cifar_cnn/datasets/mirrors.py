@@ -178,7 +178,7 @@ def _blocks(url: str, silence: float) -> Iterator[tuple[bytes, int | None]]:
 
 @contextlib.contextmanager
 def _shown(say: Callable[[str], None]) -> Iterator[Callable[[str, int, int, int | None], None]]:
-    """Yields what shows host, size, rate and seconds left now and then: on a terminal in one line
+    """Yields what shows size, rate, seconds left and host now and then: on a terminal in one line
     that is gone at the end, elsewhere in lines for `say`."""
     terminal = sys.stderr.isatty()
     meter = _Meter(_REPORT_SECONDS[not terminal])
@@ -188,7 +188,8 @@ def _shown(say: Callable[[str], None]) -> Iterator[Callable[[str, int, int, int 
         if rate is None:
             return
         left = f", {(total - done) / rate:.0f} s left" if total and rate else ""
-        line = f"{host}: {_share(done, total)}, {_speed(rate)}{left}"
+        # The host last: in a narrow terminal it is what may be cut off.
+        line = f"{_share(done, total)}, {_speed(rate)}{left}, from {host}"
         if terminal:
             print(f"\r{line:<79.79}", end="", file=sys.stderr, flush=True)
         else:
