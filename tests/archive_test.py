@@ -26,17 +26,18 @@ from tests.cifar_archives import (
 )
 
 small_archives = cifar_archives.small_archives  # For every test here.
+publish = cifar_archives.publish
 PUBLISHED = archive.FLAVOURS
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_python_and_binary_archives_give_the_same_set(name, tmp_path, capsys):
+def test_python_and_binary_archives_give_the_same_set(name, publish, tmp_path, capsys):
     dashed = name.replace("cifar", "cifar-")
     prepared = {}
     for kind in ("python", "binary"):
         layout = flavour(f"{dashed}-{kind}")
         # The file's name says nothing, its contents everything.
-        path = write_tar(tmp_path / f"{kind}.download", synthetic_files(layout))
+        path = write_tar(tmp_path / f"{kind}.download", publish(synthetic_files(layout)))
         assert run(f"--archive={path}", f"--data_dir={tmp_path / kind}") == 0
         out = capsys.readouterr().out
         assert f"warning: {path} is not the published {layout.archive}" in out
@@ -88,7 +89,7 @@ def test_the_published_md5_gives_no_warning(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("layout", PUBLISHED, ids=lambda layout: layout.archive)
-def test_archives_of_the_true_size_are_read(layout, tmp_path, monkeypatch):
+def test_archives_of_the_true_size_are_read(layout, publish, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "FLAVOURS", PUBLISHED)
     blank = {count: np.zeros((count, 3072), np.uint8) for count in layout.records.values()}
     members = synthetic_files(dataclasses.replace(layout, records=RECORDS))
@@ -101,13 +102,27 @@ def test_archives_of_the_true_size_are_read(layout, tmp_path, monkeypatch):
             else:
                 data = bytes([3] * len(layout.labels) + [0] * 3072) * count
             members[f"{layout.folder}/{file}"] = data
-    contents = archive.read(write_tar(tmp_path / "a.tar", members, mode="w"))
+    contents = archive.read(write_tar(tmp_path / "a.tar", publish(members), mode="w"))
     assert contents.name == layout.name
     assert {s: images.shape for s, (images, _) in contents.splits.items()} == {
         "train": (50_000, 32, 32, 3),
         "test": (10_000, 32, 32, 3),
     }
     assert set(contents.splits["test"][1]) == set(layout.labels)
+
+
+@pytest.mark.parametrize("name", ["cifar-10-python", "cifar-100-python"])
+def test_each_pickle_has_to_be_the_published_one(name, publish, tmp_path):
+    layout = flavour(name)
+    members = publish(synthetic_files(layout))
+    path = tmp_path / "a.tar.gz"
+    for member in members:
+        write_tar(path, members | {member: members[member] + b"\n"})
+        with pytest.raises(ValueError, match=f"{member.rsplit('/')[-1]} is not the published file"):
+            archive.read(path)
+    # Other files in it do not matter, nor does the way it is packed.
+    path = write_tar(tmp_path / "a.tar", members | {f"{layout.folder}/readme": b"x"}, mode="w")
+    assert archive.read(path).name == layout.name
 
 
 def broken_members(kind: str) -> dict[str, bytes]:
@@ -156,12 +171,12 @@ def test_broken_archive_is_one_line(kind, words, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "\ud800"])
-def test_class_names_that_no_line_can_hold_are_refused(name, tmp_path, capsys):
+def test_class_names_that_no_line_can_hold_are_refused(name, publish, tmp_path, capsys):
     layout = flavour("cifar-10-python")
     names = [name, *CIFAR10_NAMES[1:]]
     members = synthetic_files(layout)
     members[f"{layout.folder}/{layout.meta}"] = pickle.dumps({"label_names": names}, protocol=2)
-    path = write_tar(tmp_path / "a.tar.gz", members)
+    path = write_tar(tmp_path / "a.tar.gz", publish(members))
     assert run(f"--archive={path}", f"--data_dir={tmp_path / 'data'}") == 2
     message = one_error(capsys)
     assert f"label_names has the class name {name!r}, expected printable" in message

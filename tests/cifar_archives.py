@@ -1,6 +1,7 @@
 """Archives of CIFAR with a few records a file, the script that prepares sets, and its results."""
 
 import dataclasses
+import hashlib
 import io
 import pathlib
 import struct
@@ -23,6 +24,25 @@ def small_archives(monkeypatch):
     """Archives in the true formats, but with a few records a file."""
     small = tuple(dataclasses.replace(f, records=RECORDS) for f in archive.FLAVOURS)
     monkeypatch.setattr(archive, "FLAVOURS", small)
+
+
+@pytest.fixture
+def publish(small_archives, monkeypatch):
+    """A function that makes the members of an archive the published ones, by their md5s."""
+
+    def publish(members: dict[str, bytes]) -> dict[str, bytes]:
+        md5s = {name: hashlib.md5(data).hexdigest() for name, data in members.items()}
+        published = tuple(
+            dataclasses.replace(
+                f, member_md5s={n: md5s.get(f"{f.folder}/{n}", old) for n, old in known.items()}
+            )
+            for f in archive.FLAVOURS
+            for known in [f.member_md5s]
+        )
+        monkeypatch.setattr(archive, "FLAVOURS", published)
+        return members
+
+    return publish
 
 
 def flavour(name: str) -> archive.Flavour:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Modules that run what they read; of pickles, `pickletools` only lists the instructions.
+# Modules that run what they read.
 MODULES = {
     "cPickle", "cloudpickle", "code", "codeop", "dill", "joblib", "jsonpickle", "marshal", "pickle",
     "pty", "runpy", "shelve", "yaml",
@@ -50,6 +50,11 @@ def test_no_file_runs_data():
     found = {path: list(dangers(path.read_text(encoding="utf-8"))) for path in FILES}
     # Runs cifar_cnn.main, whatever it is given.
     assert found.pop(ROOT / "cifar_cnn" / "torture" / "faulty.py") == ["runpy"]
+    # Reads bytes whose md5s are known, with its own `find_class`.
+    unpickle = ROOT / "cifar_cnn" / "datasets" / "unpickle.py"
+    assert found.pop(unpickle) == ["pickle"]
+    assert "(pickle.Unpickler)" in unpickle.read_text(encoding="utf-8")
+    assert unpickle.read_text(encoding="utf-8").count("pickle.") == 1
     assert {path: names for path, names in found.items() if names} == {}
 
 

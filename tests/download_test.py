@@ -18,20 +18,9 @@ import pytest
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from cifar_cnn.checks import MachineError
-from cifar_cnn.datasets import cifar, mnist
-from tests import cifar_archives
-from tests.cifar_archives import (
-    examples,
-    flavour,
-    one_error,
-    run,
-    same,
-    synthetic_files,
-    write_tar,
-)
+from cifar_cnn.datasets import mnist
+from tests.cifar_archives import examples, one_error, run
 from tests.conftest import ROOT
-
-small_archives = cifar_archives.small_archives  # For every test here.
 
 
 @contextlib.contextmanager
@@ -123,20 +112,6 @@ def test_emnist_files_are_read_inside_their_zip(tmp_path):
         mnist.read_idx(path.with_name("other.gz"), (3, 28, 28))
 
 
-def test_download_of_cifar(tmp_path, monkeypatch, capsys):
-    path = write_tar(tmp_path / "a.tar.gz", synthetic_files(flavour("cifar-10-binary")))
-    published = cifar.Cifar10._cifar_info.fget
-    with serve({"cifar-10-binary.tar.gz": path.read_bytes()}) as (url, _):
-        local = property(lambda self: published(self)._replace(url=url + "cifar-10-binary.tar.gz"))
-        monkeypatch.setattr(cifar.Cifar10, "_cifar_info", local)
-        assert run("--name=cifar10", f"--data_dir={tmp_path / 'web'}") == 0
-    assert "about 170 MB; www.cs.toronto.edu has been slow" in capsys.readouterr().out
-    assert run(f"--archive={path}", f"--data_dir={tmp_path / 'disk'}") == 0
-    web, disk = examples(tmp_path / "web", "cifar10"), examples(tmp_path / "disk", "cifar10")
-    assert same(web["train"], disk["train"])
-    assert same(web["test"], disk["test"])
-
-
 def test_wrong_checksum_leaves_nothing(small_mnist, tmp_path, capsys, monkeypatch):
     files, _ = small_mnist
     data = tmp_path / "data"
@@ -181,6 +156,20 @@ def test_no_network_is_one_line_soon(tmp_path):
     assert "--archive=PATH" in process.stderr
     assert "170 MB" in process.stdout
     assert time.monotonic() - start < 30
+    assert not (tmp_path / "data").exists()
+
+
+def test_no_network_is_one_line_for_a_set_that_tfds_downloads(tmp_path, capsys, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(variable, proxy)
+        for variable in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        assert run("--name=mnist", f"--data_dir={tmp_path / 'data'}") == 1
+    message = one_error(capsys)
+    assert "the download of mnist failed (Connection refused)" in message
     assert not (tmp_path / "data").exists()
 
 

@@ -1,11 +1,14 @@
 """The four published CIFAR archives, read in memory and checked piece by piece.
 
-Nothing is unpacked to disk, no size is taken on trust, and pickles cannot run code.
+Nothing is unpacked to disk, no size is taken on trust, and only pickles whose bytes are known are
+unpickled.
 """
 
 import dataclasses
+import functools
 import gzip
 import hashlib
+import itertools
 import os
 import posixpath
 import tarfile
@@ -45,7 +48,8 @@ def read(path: str | os.PathLike, say: Callable[[str], None] = print) -> Content
         say: receives a warning if it is not, byte for byte, the published file.
 
     Raises:
-        UsageError: no such file, or not a whole and well-formed CIFAR archive.
+        UsageError: no such file, not a whole and well-formed CIFAR archive, or pickles that are not
+            the published ones.
         MachineError: the file cannot be read.
     """
     try:
@@ -71,13 +75,38 @@ def read(path: str | os.PathLike, say: Callable[[str], None] = print) -> Content
     flavour = next((f for f in FLAVOURS if any(n.startswith(f.folder) for n in members)), None)
     if flavour is None:
         raise _bad(path, "none of the CIFAR files is in it")
+    if flavour.meta:
+        _check_known(path, flavour, members)
     contents = _parse(path, flavour, members)
     if md5 != flavour.md5:
+        right = "the files in it are" if flavour.meta else "its structure is right"
         say(
             f"warning: {printable(path)} is not the published {flavour.archive} (md5 {md5}, "
-            f"expected {flavour.md5}); its structure is right, so it is used"
+            f"expected {flavour.md5}); {right}, so it is used"
         )
     return contents
+
+
+def _check_known(path: str | os.PathLike, flavour: Flavour, members: dict[str, bytes]) -> None:
+    """Raises UsageError unless every pickle of an archive is, to the byte, the published one."""
+    for name in (flavour.meta, *itertools.chain(*flavour.files.values())):
+        data = _member(path, flavour, members, name)
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if md5 != flavour.member_md5s[name]:
+            raise UsageError(
+                f"{path}: {name} is not the published file (md5 {md5}), and unknown pickles are "
+                f"not opened, because they can run code; get the file again, {flavour.archive} as "
+                f"published, or give the binary version"
+            )
+
+
+def _member(
+    path: str | os.PathLike, flavour: Flavour, members: dict[str, bytes], name: str
+) -> bytes:
+    try:
+        return members[posixpath.join(flavour.folder, name)]
+    except KeyError:
+        raise _bad(path, f"{flavour.folder}/{name} is missing") from None
 
 
 def _published() -> str:
@@ -146,12 +175,7 @@ def _read_members(path: str | os.PathLike, file: BinaryIO) -> dict[str, bytes]:
 
 
 def _parse(path: str | os.PathLike, flavour: Flavour, members: dict[str, bytes]) -> Contents:
-    def member(name: str) -> bytes:
-        try:
-            return members[posixpath.join(flavour.folder, name)]
-        except KeyError:
-            raise _bad(path, f"{flavour.folder}/{name} is missing") from None
-
+    member = functools.partial(_member, path, flavour, members)
     parse_file = _parse_pickle if flavour.meta else _parse_binary
     try:
         label_names = _label_names(flavour, member)

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 as TFDS defines them, generated without TensorFlow."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,27 +11,23 @@ from cifar_cnn.datasets.png import encode_png
 
 
 class Cifar10(tfds_cifar.Cifar10, skip_registration=True):
-    """TFDS's cifar10, from its download or from `contents`.
+    """TFDS's cifar10, from an archive instead of its own download.
 
     Attributes:
-        contents: an archive that was read already; None downloads TFDS's own.
-        say: receives warnings, one line each.
+        contents: what was read from the archive.
     """
 
-    # TFDS would look for them beside this file; its own table of all sets has them too.
+    # TFDS would look for them beside this file.
     url_infos = None
-    contents: archive.Contents | None = None
-    say: Callable[[str], None] = print
+    contents: archive.Contents
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
-        contents = self.contents
-        if contents is None:
-            contents = archive.read(dl_manager.download(self._cifar_info.url), self.say)
-        for feature, names in contents.label_names.items():
+        del dl_manager
+        for feature, names in self.contents.label_names.items():
             self.info.features[feature].names = names
         return {
             split: self._generate_examples(split, images, labels)
-            for split, (images, labels) in contents.splits.items()
+            for split, (images, labels) in self.contents.splits.items()
         }
 
     def _generate_examples(
@@ -50,4 +46,4 @@ class Cifar10(tfds_cifar.Cifar10, skip_registration=True):
 
 
 class Cifar100(Cifar10, tfds_cifar.Cifar100, skip_registration=True):
-    """TFDS's cifar100, from its download or from `contents`."""
+    """TFDS's cifar100, from an archive instead of its own download."""

@@ -25,13 +25,11 @@ def faults_in_one_line(resolved: names.Name, root: str) -> Iterator[None]:
         raise
     except (requests.RequestException, tfds.download.DownloadError) as error:
         raise MachineError(
-            f"the download of {resolved} failed ({_brief(error)}); check the network and try "
-            f"again{_without_network(resolved)}"
+            f"the download of {resolved} failed ({brief(error)}); check the network and try again"
         ) from error
     except NonMatchingChecksumError as error:
         raise MachineError(
             f"the download of {resolved} does not have the expected checksum; try again"
-            f"{_without_network(resolved)}"
         ) from error
     except Exception as error:
         if _missing_tensorflow(error):
@@ -42,17 +40,11 @@ def faults_in_one_line(resolved: names.Name, root: str) -> Iterator[None]:
             ) from error
         failed = _FAILED_CALL.search(str(error))
         if isinstance(error, OSError) or failed:
-            reason = failed[1] if failed else _brief(error)
+            reason = failed[1] if failed else brief(error)
             raise MachineError(f"cannot write {resolved} to {root}: {reason}") from error
         if resolved.dataset in names.KNOWN:
             raise
-        raise UsageError(f"TFDS cannot prepare {resolved}: {_brief(error)}") from error
-
-
-def _without_network(resolved: names.Name) -> str:
-    if resolved.dataset in names.CIFAR:
-        return ", or give an archive that is on disk with --archive=PATH"
-    return ""
+        raise UsageError(f"TFDS cannot prepare {resolved}: {brief(error)}") from error
 
 
 def _missing_tensorflow(error: BaseException | None) -> bool:
@@ -63,13 +55,13 @@ def _missing_tensorflow(error: BaseException | None) -> bool:
     return False
 
 
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
     """Returns the reason of an error in a few words: the system's, where it was the system."""
     reason, inner = error, error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
-        reason = inner if isinstance(inner, TimeoutError) else reason
+        reason = inner if isinstance(inner, TimeoutError | ConnectionError) else reason
         inner = inner.__cause__ or inner.__context__
     text = str(reason).strip().splitlines()
     return text[0][:200] if text else type(reason).__name__

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.datasets import archive as archive_lib
-from cifar_cnn.datasets import cifar, download, mnist, names
+from cifar_cnn.datasets import cifar, download, mirrors, mnist, names
 from cifar_cnn.datasets.faults import faults_in_one_line
 from cifar_cnn.datasets.features import check_image_classification
 from cifar_cnn.datasets.shapes10 import Shapes10
@@ -59,19 +59,11 @@ def prepare(
     say = _aloud(say)
     root = names.default_data_dir(data_dir)
     contents = None
-    if archive is None:
-        if name is None:
-            raise UsageError("give --name=NAME (such as cifar10) or --archive=PATH of a CIFAR file")
-    else:
-        if name is not None and name.split(":")[0] not in names.CIFAR:
-            raise UsageError(
-                f"--archive is for {' and '.join(names.CIFAR)}, but --name is {name!r}"
-            )
-        say(f"reading {printable(archive)}")
-        contents = archive_lib.read(archive, say)
+    if archive is not None:
+        contents = _read_archive(archive, name, say)
         name = name or contents.name
-        if name.split(":")[0] != contents.name:
-            raise UsageError(f"--name is {name!r}, but {archive} holds {contents.name}")
+    elif name is None:
+        raise UsageError("give --name=NAME (such as cifar10) or --archive=PATH of a CIFAR file")
 
     resolved = names.resolve(name, root)
     target = resolved.folder(root)
@@ -83,6 +75,8 @@ def prepare(
             f"{target} is there, but holds no prepared data set: move it away and try again"
         )
     with faults_in_one_line(resolved, root), staging(root) as workshop:
+        if contents is None and resolved.dataset in names.CIFAR:
+            contents = _download_cifar(resolved.dataset, workshop, pathlib.Path(root), say)
         builder = _make_builder(resolved, workshop, contents, say)
         _generate(builder, resolved, workshop, pathlib.Path(root), say)
         _check_whole(builder)
@@ -91,6 +85,27 @@ def prepare(
     sizes = ", ".join(f"{s.num_examples:,} {n}" for n, s in builder.info.splits.items())
     say(f"{resolved} is prepared in {target}: {sizes} examples")
     return target
+
+
+def _read_archive(
+    archive: str | os.PathLike, name: str | None, say: Callable[[str], None]
+) -> archive_lib.Contents:
+    """Reads an archive, which has to hold the set `name`, if that is given."""
+    if name is not None and name.split(":")[0] not in names.CIFAR:
+        raise UsageError(f"--archive is for {' and '.join(names.CIFAR)}, but --name is {name!r}")
+    say(f"reading {printable(archive)}")
+    contents = archive_lib.read(archive, say)
+    if name is not None and name.split(":")[0] != contents.name:
+        raise UsageError(f"--name is {name!r}, but {archive} holds {contents.name}")
+    return contents
+
+
+def _download_cifar(
+    dataset: str, workshop: pathlib.Path, root: pathlib.Path, say: Callable[[str], None]
+) -> archive_lib.Contents:
+    """Reads the archive that has sources, from `root`/downloads, where it stays."""
+    flavour = next(f for f in archive_lib.FLAVOURS if f.name == dataset and f.sources)
+    return archive_lib.read(mirrors.fetch(flavour, workshop, root / "downloads", say), say)
 
 
 def _aloud(say: Callable[[str], None]) -> Callable[[str], None]:
@@ -116,12 +131,7 @@ def _make_builder(
     builder = builder_class(data_dir=workshop, config=resolved.config)
     check_image_classification(builder)
     if resolved.dataset in names.CIFAR:
-        builder.contents, builder.say = contents, say
-        if contents is None:
-            say(
-                f"downloading {resolved}, about 170 MB; www.cs.toronto.edu has been slow (up to "
-                "an hour): an archive that is on disk already can be given with --archive=PATH"
-            )
+        builder.contents = contents
     elif resolved.dataset not in _WITHOUT_TENSORFLOW:
         say(f"{resolved} is prepared by TFDS's own code, which may need TensorFlow at the end")
     elif resolved.dataset != Shapes10.name:
