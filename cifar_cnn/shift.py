@@ -177,11 +177,11 @@ def measure(
 
 def _program(trained: experiment.Trained, move: Callable[[jax.Array, jax.Array], jax.Array]):
     """One compiled pass over a split, with what `move` makes of the images; see
-    `steps.eval_pass`."""
+    `steps.eval_batches`."""
 
     def evaluate(variables, examples, argument):
         views = [(1.0, lambda images: move(images, argument))]
-        metrics, _ = trained.run.eval_pass(variables, examples, views=views)
+        metrics, _ = trained.run.evaluate.over(views, variables, examples)
         return metrics
 
     return jax.jit(evaluate, out_shardings=mesh_lib.replicated(trained.run.mesh))
