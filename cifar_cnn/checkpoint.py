@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -63,7 +64,8 @@ def saving(
     Yields:
       save(state, metrics, records): saves `state` under its own step, and returns when it is on
       the disk: what is computed meanwhile could be lost beside what was computed since the last
-      save. `metrics` are those of the validation at this step, with 'validation_accuracy'; None
+      save. It replaces a checkpoint of this step, which a signal during the validation has left.
+      `metrics` are those of the validation at this step, with 'validation_accuracy'; None
       without one. `records` come back with the state.
 
     Raises:
@@ -73,11 +75,7 @@ def saving(
     def score(metrics: dict[str, float]) -> float:
         return _score(metrics) or 0.0
 
-    best = policies.BestN(
-        get_metric_fn=score,
-        n=keep_best,
-        keep_checkpoints_without_metrics=False,
-    )
+    best = policies.BestN(get_metric_fn=score, n=keep_best, keep_checkpoints_without_metrics=False)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(
             [policies.LatestN(1), _LatestDue(keep_latest, is_due), best]
@@ -92,16 +90,27 @@ def saving(
         manager = _told(lambda: ocp.CheckpointManager(_folder(workdir), options=options), workdir)
 
         def save(state: Any, metrics: dict[str, float] | None, records: Records) -> None:
-            note = {"checksums": checksums(state), "metrics": metrics, "records": dict(records)}
-            note["checksums"]["records"] = _checksum(note["records"])
+            sums = {**checksums(state), "records": _checksum(dict(records))}
+            note = {"checksums": sums, "metrics": metrics, "records": dict(records)}
             items = ocp.args.Composite(
                 state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note)
             )
 
+            step = int(state.step)
+
             def write() -> None:
-                if not manager.save(int(state.step), args=items, metrics=metrics):
-                    raise ValueError(f"Orbax does not take step {int(state.step)}")
+                replaces = step in manager.all_steps()
+                if replaces:  # Orbax saves no step twice.
+                    with hosts.first_then_others():
+                        if hosts.is_first():
+                            _replaced(workdir).mkdir(exist_ok=True)
+                            (_folder(workdir) / str(step)).rename(_replaced(workdir) / str(step))
+                    manager.reload()
+                if not manager.save(step, args=items, metrics=metrics):
+                    raise ValueError(f"Orbax does not take step {step}")
                 manager.wait_until_finished()
+                if replaces and hosts.is_first():
+                    shutil.rmtree(_replaced(workdir))
 
             _told(write, workdir)
 
@@ -233,12 +242,14 @@ def restore_newest(
       say: told of every damaged checkpoint.
 
     Returns:
-      The state and the records that were saved with it, or None where the run has no checkpoint
-      yet.
+      The state and the records that were saved with it; None where there is no checkpoint yet.
 
     Raises:
       MachineError: there are checkpoints, but none is intact; nothing was moved.
     """
+    with hosts.first_then_others():
+        if hosts.is_first():
+            _put_back(workdir)
     damaged = []
     # As process 0 sees them: a network file system may show them later to others.
     for step in reversed(hosts.from_first(steps(workdir))):
@@ -329,6 +340,18 @@ def _move_aside(workdir: pathlib.Path, step: int) -> None:
     while (folder / f"{step}.{number}").exists():
         number += 1
     (_folder(workdir) / str(step)).rename(folder / f"{step}.{number}")
+
+
+def _put_back(workdir: pathlib.Path) -> None:
+    """Moves back a checkpoint that was to be replaced, if a kill came before the new one."""
+    for path in _replaced(workdir).glob("*"):
+        if not (_folder(workdir) / path.name).exists():
+            path.rename(_folder(workdir) / path.name)
+    shutil.rmtree(_replaced(workdir), ignore_errors=True)
+
+
+def _replaced(workdir: pathlib.Path) -> pathlib.Path:
+    return _folder(workdir).parent / "replaced-checkpoint"
 
 
 def _folder(workdir: pathlib.Path) -> pathlib.Path:

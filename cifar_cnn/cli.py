@@ -69,6 +69,14 @@ def add_checkpoint_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split_flag(parser: argparse.ArgumentParser, choices: str = "test or validation") -> None:
+    """Adds --split to a script that reads the data of trained runs; None for
+    `experiment.choose_split`."""
+    parser.add_argument(
+        "--split", help=f"{choices} (default: test, and validation where there is no test split)"
+    )
+
+
 def add_data_flag(parser: argparse.ArgumentParser) -> None:
     """Adds --data_dir to a script that reads the data of trained runs."""
     parser.add_argument("--data_dir", help="prepared TFDS sets, if not where training found them")

@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def compare_runs(
     workdirs: Sequence[pathlib.Path],
     *,
     evaluate: Evaluate,
-    split: str,
+    split: str | None,
     which: str,
     out: pathlib.Path | None,
     settings: dict[str, Any],
@@ -42,7 +42,7 @@ def compare_runs(
     Args:
       workdirs: of two runs or more.
       evaluate: `evaluate.evaluate_run`, for runs that were not evaluated yet.
-      split: 'test' or 'validation'.
+      split: 'test' or 'validation'; None for `split_of`.
       which: checkpoint of each run: 'best', 'latest' or a step.
       out: folder of the files; by default `comparison` beside the first run.
       settings: keys of the section `run` that differ on this machine, such as data_dir.
@@ -55,12 +55,15 @@ def compare_runs(
         damaged run.
       MachineError: a damaged checkpoint, no device, a disk that fails.
     """
-    check_choice("--split", split, ("test", "validation"))
+    if split is not None:
+        check_choice("--split", split, ("test", "validation"))
     if len(workdirs) < 2:
         raise UsageError(f"got {len(workdirs)} run directory, expected at least two to compare")
     names = run_names(workdirs)
     # All runs are checked before one is evaluated, which takes time.
     checked = [_check(workdir, which) for workdir in workdirs]
+    steps = {workdir: parts["step"] for workdir, parts in zip(workdirs, checked, strict=True)}
+    split = split_of(split, steps, settings)
     runs = []
     for workdir, name, parts in zip(workdirs, names, checked, strict=True):
         evaluation = evaluated(workdir, split, which, parts["step"], evaluate, settings)
@@ -143,6 +146,26 @@ def _check(workdir: pathlib.Path, which: str) -> dict[str, Any]:
         "curves": read_curves(workdir),
         "seconds": read_seconds(workdir),
     }
+
+
+def split_of(
+    asked: str | None,
+    steps: Mapping[pathlib.Path, int],
+    settings: Mapping[str, Any],
+    *,
+    tta: bool = False,
+) -> str:
+    """See `experiment.choose_split`; where all are evaluated on test, their data is not opened.
+
+    Args:
+      steps: run directory -> step of its checkpoint.
+    """
+    if asked is None and all(
+        read_evaluation(workdir, "test", step, tta=tta) for workdir, step in steps.items()
+    ):
+        return "test"
+    configs = [experiment.read_run(workdir)[0] for workdir in steps]
+    return experiment.choose_split(asked, configs, settings)
 
 
 def evaluated(

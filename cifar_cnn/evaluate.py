@@ -15,7 +15,7 @@ from cifar_cnn.report.results import evaluation_folder
 def evaluate_run(
     workdir: pathlib.Path,
     *,
-    split: str,
+    split: str | None,
     which: str,
     tta: bool,
     rows: str,
@@ -29,7 +29,8 @@ def evaluate_run(
 
     Args:
       workdir: of the run; needs config.json, run.json and checkpoints/.
-      split: 'test', 'validation' or 'train' (without the validation part).
+      split: 'test', 'validation' or 'train' (without the validation part); None for
+        `experiment.choose_split`.
       which: 'best', 'latest' or a step.
       tta: average the probabilities over mirrored and shifted views.
       rows: 'true' or 'predicted', what the rows of the confusion matrix are.
@@ -42,17 +43,24 @@ def evaluate_run(
       UsageError: not a run directory, no such checkpoint or split.
       MachineError: a damaged checkpoint, no device, a disk that fails.
     """
-    check_choice("--split", split, ("test", "train", "validation"))
+    if split is not None:
+        check_choice("--split", split, ("test", "train", "validation"))
     check_choice("--rows", rows, ("predicted", "true"))
     with peers.needed():
         return _evaluate(workdir, split, which, tta, rows, settings)
 
 
 def _evaluate(
-    workdir: pathlib.Path, split: str, which: str, tta: bool, rows: str, settings: dict[str, Any]
+    workdir: pathlib.Path,
+    split: str | None,
+    which: str,
+    tta: bool,
+    rows: str,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     trained = experiment.open_trained(workdir, which, settings=settings, tta=tta, alone=False)
     facts, step = trained.facts, trained.step
+    split = experiment.choose_split(split, [trained.config])
     examples = trained.examples(split)
     sums, logits = trained.run.evaluate(trained.variables, examples)
     logits = np.asarray(logits)

@@ -37,7 +37,7 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
     Raises:
       UsageError: unknown platform, cpu_devices out of range.
       MachineError: the platform is not there, the CPU already runs with fewer devices, or an
-        untested jaxlib computes wrong numbers (see `backend.check_untested`).
+        untested jaxlib computes wrong numbers (see `backend.complaint`).
     """
     check_choice("run.platform", platform, PLATFORMS)
     check_int("run.cpu_devices", cpu_devices, minimum=0, maximum=1024)
@@ -67,7 +67,8 @@ def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:
             )
         if jax.process_count() == 1:
             devices = devices[:wanted]
-    backend.check_untested()
+    if complaint := backend.complaint():
+        raise MachineError(complaint)
     return make_mesh(devices)
 
 

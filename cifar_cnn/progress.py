@@ -100,11 +100,11 @@ class Progress:
             done = self._compiled
             threading.Thread(target=self._still, args=(what, done), daemon=True).start()
 
-    def compiled(self, seconds: float, done: str = "the first steps made") -> None:
-        """Says how long compiling has taken, and what the same call has `done`."""
+    def compiled(self, seconds: float, done: str = "") -> None:
+        """Says how long compiling has taken, and what the same call has `done` besides."""
         self._compiled.set()
         self._show()
-        self.say(f"compiled, and {done}, in {seconds:.0f} s")
+        self.say(f"compiled{done and f', and {done},'} in {seconds:.0f} s")
 
     def _still(self, what: str, done: threading.Event) -> None:
         start = time.monotonic()

@@ -74,6 +74,12 @@ def read_scalars(path: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def has_scalar(path: pathlib.Path, step: int, name: str) -> bool:
+    """Whether a line of `step` holds the scalar `name`; a line that is damaged holds none."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return any(_step_of(line) == step and name in json.loads(line) for line in lines)
+
+
 def _cut(path: pathlib.Path, keep_to_step: int) -> int:
     """Keeps the whole lines up to and including a step; makes the file where there is none.
 

@@ -27,7 +27,10 @@ COLUMNS: dict[str, Callable[[Any], str]] = {
 }
 _LEFT = 3  # Columns of text.
 # What a run keeps in its own directory; other runs may lie beside that.
-_OWN = {"checkpoints", "damaged-checkpoints", "eval", "explain", "report", "tensorboard"}
+_OWN = {
+    "checkpoints", "damaged-checkpoints", "eval", "explain", "replaced-checkpoint", "report",
+    "tensorboard",
+}  # fmt: skip
 _LONGEST_REASON = 200
 
 

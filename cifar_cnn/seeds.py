@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cifar_cnn import checkpoint, files
+from cifar_cnn import checkpoint, experiment, files
 from cifar_cnn.checks import UsageError, check_choice, check_int
 from cifar_cnn.report.comparison import percent, percent_range
 from cifar_cnn.report.intervals import over_seeds
@@ -33,7 +33,7 @@ def train_seeds(
     seeds: int,
     first_seed: int,
     workdir: pathlib.Path,
-    split: str,
+    split: str | None,
     which: str,
     tta: bool,
     overrides: Sequence[str],
@@ -49,7 +49,7 @@ def train_seeds(
       seeds: how many.
       first_seed: the others follow it.
       workdir: the folder of the run directories.
-      split: 'test' or 'validation', what accuracy is told of.
+      split: 'test' or 'validation', what accuracy is told of; None for `experiment.choose_split`.
       which: 'best' or 'latest' checkpoint.
       tta: whether it is evaluated over mirrored and shifted views, see scripts/evaluate.py.
       overrides: flags that main takes besides, such as --config.train.epochs=3.
@@ -64,7 +64,8 @@ def train_seeds(
     """
     check_int("--seeds", seeds, minimum=1)
     check_int("--first_seed", first_seed, minimum=0, maximum=2**31 - seeds)
-    check_choice("--split", split, ("test", "validation"))
+    if split is not None:
+        check_choice("--split", split, ("test", "validation"))
     check_choice("--checkpoint", which, ("best", "latest"))
     if any(word.lstrip("-").split("=")[0] == "config.seed" for word in overrides):
         raise UsageError("--config.seed is set by this script: use --first_seed and --seeds")
@@ -78,6 +79,7 @@ def train_seeds(
         train = ["-m", "cifar_cnn.main", f"--config={config}", *overrides]
         _run([*train, f"--config.seed={seed}", f"--workdir={folder}"], f"the training of {what}")
         step = checkpoint.choose(folder, which)
+        split = experiment.choose_split(split, [experiment.read_run(folder)[0]])
         if read_evaluation(folder, split, step, tta=tta) is None:
             script = str(_ROOT / "scripts" / "evaluate.py")
             flags = [f"--workdir={folder}", f"--split={split}", f"--checkpoint={which}"]

@@ -186,11 +186,11 @@ def measure(
 
 def _program(trained: experiment.Trained, move: Callable[[jax.Array, jax.Array], jax.Array]):
     """One compiled pass over a split, with what `move` makes of the images; see
-    `steps.eval_pass`."""
+    `steps.eval_batches`."""
 
     def evaluate(variables, examples, argument):
         views = [(1.0, lambda images: move(images, argument))]
-        metrics, _ = trained.run.eval_pass(variables, examples, views=views)
+        metrics, _ = trained.run.evaluate.over(views, variables, examples)
         return metrics
 
     return jax.jit(evaluate, out_shardings=mesh_lib.replicated(trained.run.mesh))
@@ -199,7 +199,7 @@ def _program(trained: experiment.Trained, move: Callable[[jax.Array, jax.Array],
 def shift_test(
     workdirs: Sequence[pathlib.Path],
     *,
-    split: str,
+    split: str | None,
     which: str,
     reach: int,
     step: int,
@@ -215,7 +215,7 @@ def shift_test(
 
     Args:
       workdirs: of the runs.
-      split: 'test', 'validation' or 'train'.
+      split: 'test', 'validation' or 'train'; None for `experiment.choose_split`.
       which: 'best', 'latest' or a step.
       reach, step, max_angle: see `measure`.
       fill: a key of FILLS, or 'auto' for `natural_fill` of each network's data.
@@ -229,7 +229,8 @@ def shift_test(
       UsageError: not a run directory, one named twice, a reach beyond the images.
       MachineError: a damaged checkpoint, no device, a disk that fails.
     """
-    check_choice("--split", split, ("test", "train", "validation"))
+    if split is not None:
+        check_choice("--split", split, ("test", "train", "validation"))
     check_choice("--fill", fill, ("auto", *FILLS))
     check_int("--reach", reach, minimum=1)
     check_int("--step", step, minimum=1, maximum=reach)
@@ -243,6 +244,7 @@ def shift_test(
                 f"--reach is {reach}, expected below the {smaller} pixels of the images of "
                 f"{trained.facts.name} ({trained.workdir})"
             )
+    split = experiment.choose_split(split, [trained.config for trained in networks])
     if out is None:
         beside = workdirs[0].absolute().parent / "shift"
         out = workdirs[0] / "shift" if len(workdirs) == 1 else beside

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.data import Examples, Facts
 from cifar_cnn.events import Events
 from cifar_cnn.progress import Progress, print_box
-from cifar_cnn.record import Scalars
+from cifar_cnn.record import Scalars, has_scalar
 from cifar_cnn.report import confusion, small
 from cifar_cnn.report.results import best_validation, read_seconds
 from cifar_cnn.report.summary import format_summary, summarize
@@ -90,12 +91,7 @@ def _train(
     print(f"{mesh.describe(devices)}, run directory {printable(workdir)}")
     facts, train_part, validation_part = experiment.load_training(config, devices, print)
     run = experiment.build(config, facts, devices)
-    if run.busy_devices < devices.size:
-        print(
-            f"note: train.batch_size {run.batch_size} in micro-batches of "
-            f"{config['train']['micro_batch_size']} keeps {run.busy_devices} of {devices.size} "
-            "devices busy; a smaller train.micro_batch_size would keep more"
-        )
+    _tell_idle(run, config["train"]["micro_batch_size"])
     summary = format_summary(summarize(run.model, facts.image_shape), facts.name)
     with hosts.first_then_others():
         if hosts.is_first():
@@ -111,21 +107,16 @@ def _train(
     found = checkpoint.restore_newest(workdir, run.abstract_state)
     state, kept = found or (run.init(train_part), {})
     step = saved = int(state.step)
-    if step == run.total_steps:
+    owed = validation_part is not None and _is_owed(workdir, run, step)
+    if step == run.total_steps and not owed:
         print(f"this run is finished: {run.epochs} epochs, {step} steps; {_next_command(workdir)}")
         return state
     if step:
-        print(f"resuming after step {step} of {run.total_steps}")
+        print(f"resuming after step {step} of {run.total_steps}{', with its validation' * owed}")
 
-    def is_due(step: int) -> bool:
-        epoch, within = divmod(step, run.steps_per_epoch)
-        return not within and _is_due(epoch, run.checkpoint_every_epochs, run.epochs)
-
+    is_due = functools.partial(_is_due, run, run.checkpoint_every_epochs)
     progress = Progress(
-        total_steps=run.total_steps,
-        done_steps=step,
-        batch_size=run.batch_size,
-        epochs=run.epochs,
+        total_steps=run.total_steps, done_steps=step, batch_size=run.batch_size, epochs=run.epochs
     )
     hyperparameters = {key: part for key, part in config.items() if key != rundir.FREE_SECTION}
     with (
@@ -138,20 +129,18 @@ def _train(
         Events(workdir, hyperparameters, keep_to_step=step, say=progress.say) as events,
         peers.needed(),  # Innermost: Orbax would wait for a process that is gone.
     ):
-        best = best_validation(workdir) if hosts.is_first() else None
-        if best is not None:
+        if hosts.is_first() and (best := best_validation(workdir)) is not None:
             progress.validated(best[0])
         order = None
-        compiled = set()  # Programs: a size of images each, and 'validation'.
+        compiled = set()  # Sizes of images, each of which is a program of its own.
         window, pace = Window(step, kept), Pace()
         if metrics.last_step < window.first:
             progress.say(f"note: metrics.jsonl has lost lines up to step {window.first}")
-        interrupted = 0
-        while step < run.total_steps:
-            # One number for all processes, which hear of a signal at different moments.
-            interrupted = hosts.highest(watch.received or 0)
-            if interrupted:
-                break
+        _compile_validation(run, state, validation_part, progress)
+
+        def train_call(state: TrainState, step: int) -> tuple[TrainState, int]:
+            """Steps of about a second, and the line of metrics that they complete."""
+            nonlocal order
             first = step
             size = run.image_size(first)
             compiling = size not in compiled
@@ -167,7 +156,7 @@ def _train(
             step = int(state.step)
             seconds = time.monotonic() - start
             if compiling:
-                progress.compiled(seconds)
+                progress.compiled(seconds, "the first steps made")
             watch.unsaved = True
             check_held()
             window.add(records, step - first)
@@ -178,7 +167,7 @@ def _train(
             moved = (step, step - first, 0.0 if compiling else seconds)
             if step < _window_end(run, first):
                 progress.advance(*moved)
-                continue
+                return state, step
             epoch = step / run.steps_per_epoch
             means = window.close()
             scalars = {
@@ -189,25 +178,37 @@ def _train(
             metrics.write(step, epoch=epoch, **scalars)
             events.write(step, **scalars)
             progress.advance(*moved, **means)
-            if step % run.steps_per_epoch:
-                continue
-            epoch = step // run.steps_per_epoch
-            _check_parameters(state, workdir)
+            return state, step
+
+        def signalled() -> int:
+            """One number for all processes, which hear of a signal at different moments."""
+            return hosts.highest(watch.received or 0)
+
+        interrupted = 0
+        while step < run.total_steps or owed:
+            interrupted = signalled()
+            if interrupted:
+                break
+            if not owed:
+                state, step = train_call(state, step)
+                if step % run.steps_per_epoch:
+                    continue
+                _check_parameters(state, workdir)
             scores = logits = None
-            if validation_part is not None and _is_due(epoch, run.eval_every_epochs, run.epochs):
-                start, compiling = time.monotonic(), "validation" not in compiled
-                compiled.add("validation")
-                if compiling:
-                    progress.compiling("the validation")
-                sums, logits = run.evaluate(state.eval_variables, validation_part)
+            owed = validation_part is not None and _is_due(run, run.eval_every_epochs, step)
+            if owed:
+                found = run.evaluate.in_calls(state.eval_variables, validation_part, signalled)
+                if found is None:
+                    continue  # To the signal that has ended it.
+                watch.unsaved, owed = True, False
+                sums, logits = found
                 result = sums.compute()
                 scores = {
                     "validation_loss": float(result["loss"]),
                     "validation_accuracy": float(result["accuracy"]),
                 }
-                if compiling:
-                    progress.compiled(time.monotonic() - start, "the first validation made")
                 _check_validation(scores["validation_loss"], step, workdir)
+                epoch = step // run.steps_per_epoch
                 metrics.write(step, epoch=float(epoch), **scores)
                 events.write(step, **scores)
                 progress.validated(scores["validation_accuracy"])
@@ -226,10 +227,41 @@ def _train(
             _check_parameters(state, workdir)
             metrics.sync()
             save(state, None, window.records)
-    if step < run.total_steps:
+    if interrupted:
         raise Interrupted(interrupted, f"saved at step {step}; the same command goes on")
     _tell_end(workdir, run)
     return state
+
+
+def _tell_idle(run: experiment.Experiment, micro_batch_size: int) -> None:
+    """Says how many devices a step leaves without work."""
+    if run.busy_devices < run.mesh.size:
+        print(
+            f"note: train.batch_size {run.batch_size} in micro-batches of {micro_batch_size} keeps "
+            f"{run.busy_devices} of {run.mesh.size} devices busy; a smaller "
+            "train.micro_batch_size would keep more"
+        )
+
+
+def _is_owed(workdir: pathlib.Path, run: experiment.Experiment, step: int) -> bool:
+    """Whether the state of `step` was saved before the validation there had ended."""
+    if not step or not _is_due(run, run.eval_every_epochs, step):
+        return False
+    noted = checkpoint.validation_accuracy(workdir, step) is not None
+    path = workdir / "metrics.jsonl"
+    return not hosts.from_first(noted or has_scalar(path, step, "validation_accuracy"))
+
+
+def _compile_validation(
+    run: experiment.Experiment, state: TrainState, part: Examples | None, progress: Progress
+) -> None:
+    """Compiles the validation while a signal may end the process: there is nothing to save yet."""
+    if part is None:
+        return
+    progress.compiling("the validation")
+    start = time.monotonic()
+    run.evaluate.compile(state.eval_variables, part)
+    progress.compiled(time.monotonic() - start)
 
 
 def _show_answers(
@@ -280,8 +312,10 @@ def _window_end(run: experiment.Experiment, step: int) -> int:
     return step - within + min(window_end, run.steps_per_epoch)
 
 
-def _is_due(epoch: int, every: int, last: int) -> bool:
-    return epoch % every == 0 or epoch == last
+def _is_due(run: experiment.Experiment, every_epochs: int, step: int) -> bool:
+    """Whether what is done every so many epochs, and after the last one, is done after `step`."""
+    epoch, within = divmod(step, run.steps_per_epoch)
+    return not within and (epoch % every_epochs == 0 or epoch == run.epochs)
 
 
 def _check_losses(window: Window, workdir: pathlib.Path) -> None:

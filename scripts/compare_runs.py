@@ -22,7 +22,7 @@ def main() -> None:
         type=pathlib.Path,
         help="folder of the files (default: comparison beside the first)",
     )
-    parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
+    cli.add_split_flag(parser)
     cli.add_checkpoint_flag(parser)
     cli.add_data_flag(parser)
     cli.add_device_flags(parser)

@@ -14,9 +14,7 @@ def main() -> None:
     """Parses flags and makes one call."""
     parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
-    parser.add_argument(
-        "--split", default="test", help="test, validation or train (default: %(default)s)"
-    )
+    cli.add_split_flag(parser, "test, validation or train")
     cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--tta", action="store_true", help="average over mirrored and shifted views"

@@ -2,7 +2,7 @@
 
 Writes the picture as the network gets it, the first layer's kernels, every layer's feature maps,
 the probabilities, Grad-CAM and saliency, and explanation.json with figures of every layer.
---index=7 takes an example of the test split instead of a file.
+--index=7 takes an example of the test split, or of --split, instead of a file.
 """
 
 import pathlib
@@ -16,7 +16,8 @@ def main() -> None:
     parser = cli.Flags(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=pathlib.Path, required=True, help="run directory")
     parser.add_argument("--image", type=pathlib.Path, help="picture file")
-    parser.add_argument("--index", type=int, help="example of the test split, instead of --image")
+    parser.add_argument("--index", type=int, help="example of the split, instead of --image")
+    cli.add_split_flag(parser, "of --index: test, validation or train")
     parser.add_argument(
         "--out", type=pathlib.Path, help="folder for the pictures (default: in WORKDIR/explain)"
     )
@@ -39,6 +40,7 @@ def main() -> None:
         flags.workdir,
         image=flags.image,
         index=flags.index,
+        split=flags.split,
         out=flags.out,
         class_name=flags.class_name,
         layer=flags.layer,

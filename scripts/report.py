@@ -28,7 +28,7 @@ def main() -> None:
         "--index", type=int, nargs="+", action="extend", default=[],
         help="examples of the split to follow through the network, from 0",
     )  # fmt: skip
-    parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
+    cli.add_split_flag(parser)
     cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--tta", action="store_true", help="answers are means over mirrored and shifted views"

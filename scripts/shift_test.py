@@ -20,9 +20,7 @@ def main() -> None:
         action="append",
         help="run directory; may be given several times",
     )
-    parser.add_argument(
-        "--split", default="test", help="test, validation or train (default: %(default)s)"
-    )
+    cli.add_split_flag(parser, "test, validation or train")
     cli.add_checkpoint_flag(parser)
     parser.add_argument(
         "--reach", type=int, default=8, help="the farthest shift in pixels (default: %(default)s)"

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument(
         "--workdir", type=pathlib.Path, default="runs", help="of the runs (default: %(default)s)"
     )
-    parser.add_argument("--split", default="test", help="test or validation (default: %(default)s)")
+    cli.add_split_flag(parser)
     parser.add_argument(
         "--checkpoint", default="best", help="best or latest (default: %(default)s)"
     )

@@ -1,4 +1,4 @@
-"""The compiler's flags, the faults of jaxlib that they avoid, and the check of untested versions."""
+"""Flags of the compiler, the faults of jaxlib that they avoid, and the check of untested ones."""
 
 import os
 

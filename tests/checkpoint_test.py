@@ -210,3 +210,21 @@ def test_a_disk_that_takes_no_more_is_one_line_and_exit_code_1(trained, tmp_path
     commands.train(tmp_path / "run", "--config.train.epochs=3")
     for name in ("metrics.jsonl", "checkpoints/135/note/metadata"):
         assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_a_save_replaces_its_step_and_a_kill_meanwhile_loses_nothing(workdir):
+    state, _ = checkpoint.restore_newest(workdir, abstract(workdir))
+    folder, replaced = workdir / "checkpoints" / "135", workdir / "replaced-checkpoint"
+    scores = {"validation_loss": 1.0, "validation_accuracy": 0.5}
+    with checkpoint.saving(workdir, keep_latest=2, keep_best=1) as save:
+        save(state, scores, {})
+    assert checkpoint.validation_accuracy(workdir, 135) == 0.5
+    assert not replaced.exists()
+    # A kill before the new one was there, and one after that.
+    replaced.mkdir()
+    folder.rename(replaced / "135")
+    for _ in range(2):
+        state, _ = checkpoint.restore_newest(workdir, abstract(workdir))
+        assert int(state.step) == 135
+        assert not replaced.exists()
+        shutil.copytree(workdir / "checkpoints" / "90", replaced / "135")

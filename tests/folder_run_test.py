@@ -3,14 +3,16 @@
 import csv
 import json
 import pathlib
+import runpy
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from cifar_cnn import evaluate, experiment, mesh, train
+from cifar_cnn import cli, evaluate, experiment, mesh, seeds, train
 from cifar_cnn.checks import UsageError
+from cifar_cnn.explain import explain_run
 from configs import default
 from tests import commands
 from tests.conftest import make_config
@@ -203,3 +205,88 @@ def test_too_few_pictures_for_the_usual_validation_part(tmp_path):
 def test_keys_of_a_folder_are_checked(overrides, message):
     with pytest.raises(UsageError, match=message):
         experiment.check(make_config(overrides), default.get_config().to_dict())
+
+
+@pytest.fixture(scope="module")
+def without_test(tmp_path_factory):
+    """Two runs on class folders that nobody has divided."""
+    base = tmp_path_factory.mktemp("flat")
+    fill(base / "pictures", count=30)
+    flags = (
+        "--config.data.folder=pictures", "--config.data.validation_size=0.2",
+        "--config.data.image_size=8", "--config.model.plain.filters=((4,),)",
+        "--config.model.plain.dense=()", "--config.model.plain.dense_dropout=0.0",
+        "--config.augment.names=()", "--config.run.cpu_devices=1",
+        "--config.train.batch_size=24", "--config.train.epochs=1",
+    )  # fmt: skip
+    commands.train("a-0", *flags, cwd=base)
+    shutil.copytree(base / "a-0", base / "b")
+    held_out = experiment.load_training(*_opened(base / "a-0"), [].append)[2]
+    return base, np.asarray(held_out.indices)
+
+
+def _opened(workdir):
+    trained = experiment.open_trained(workdir, "latest", say=[].append)
+    return trained.config, trained.run.mesh
+
+
+SCRIPTS = {
+    "evaluate": ("--workdir={}/a-0",),
+    "report": ("--workdir={0}/a-0", "--compare={0}/b"),
+    "compare_runs": ("{0}/a-0", "{0}/b"),
+    "shift_test": ("--workdir={}/a-0", "--reach=1", "--step=1", "--max_angle=5"),
+    "explain": ("--workdir={}/a-0", "--index={1}"),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_without_test_pictures_the_scripts_take_validation_and_say_so(
+    name, without_test, monkeypatch, capsys
+):
+    base, held_out = without_test
+    script = runpy.run_path(str(commands.ROOT / "scripts" / f"{name}.py"))
+    flags = [flag.format(base, held_out[0]) for flag in SCRIPTS[name]]
+
+    def ended(*more):
+        monkeypatch.setattr("sys.argv", [name, *flags, *more])
+        code = cli.run(script["main"])
+        return code, *capsys.readouterr()
+
+    code, out, err = ended()
+    assert (code, err) == (0, "")
+    said = "note: folder:pictures has no test split, so this is about the validation split"
+    assert out.count(said) == 1
+    if name == "report":
+        page = (base / "a-0" / "report" / "index.html").read_text()
+        assert "validation split, as there is no test split, 12 images" in page
+    # What is asked for is obeyed or refused.
+    if name in ("explain", "report"):
+        code, out, err = ended("--split=validation")
+        assert (code, err) == (0, "")
+        assert said not in out
+    code, _, err = ended("--split=test")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "has no test pictures" in err
+
+
+def test_an_index_that_is_trained_on_is_no_example_of_validation(without_test):
+    base, held_out = without_test
+    trained_on = next(index for index in range(60) if index not in held_out)
+    with pytest.raises(UsageError, match=rf"--index is {trained_on}, which is no example of the"):
+        explain_run(base / "a-0", index=trained_on)
+
+
+def test_seeds_are_told_of_validation_where_there_is_no_test(without_test, monkeypatch, capsys):
+    base, _ = without_test
+    config = json.loads((base / "a-0" / "config.json").read_text())
+    monkeypatch.setattr(seeds, "_run", lambda command, what: None)  # Trained and evaluated already.
+    evaluate.evaluate_run(
+        base / "a-0", split="validation", which="best", tta=False, rows="true", settings={}
+    )
+    result = seeds.train_seeds(
+        "configs/a.py", seeds=1, first_seed=config["seed"], workdir=base, split=None,
+        which="best", tta=False, overrides=(),
+    )  # fmt: skip
+    assert result["split"] == "validation"
+    assert "has no test split" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from cifar_cnn import data, experiment, mesh
+from cifar_cnn import augment, data, experiment, layers, mesh, models, optim
 from cifar_cnn.augment import AUGMENTS
 from cifar_cnn.checks import MachineError, UsageError, leaves
 from cifar_cnn.experiment.parts import DTYPES, PRECISIONS
@@ -222,3 +222,28 @@ def test_sections_and_names_that_only_look_right():
     ):
         with pytest.raises(UsageError, match=words):
             experiment.check(config, DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("table", "section"),
+    [(models.MODELS, "model"), (optim.OPTIMIZERS, "optim"), (augment.AUGMENTS, "augment")],
+)
+def test_a_name_without_its_section_is_told_to_who_adds_it(monkeypatch, table, section):
+    monkeypatch.setitem(table, "no-such", next(iter(table.values())))
+    words = rf"has 'no-such', but configs/default.py has no section {section}.no-such: add one"
+    with pytest.raises(UsageError, match=words):
+        experiment.check(make_config(), DEFAULT)
+
+
+def test_a_section_that_is_not_its_module_s_names_the_keys():
+    section = dict(DEFAULT["model"]["wide_resnet"])
+    for changed in ({**section, "no-such": 1}, {k: section[k] for k in section if k != "depth"}):
+        with pytest.raises(UsageError, match=r"model.wide_resnet has .*, expected: .*depth") as it:
+            models.make_model("wide_resnet", changed, num_classes=10, dtype=jnp.float32)
+        assert "\n" not in str(it.value)
+
+
+def test_an_unknown_activation_names_those_there_are():
+    layer = layers.Activation("no-such")
+    with pytest.raises(UsageError, match=r"activation is 'no-such', expected one of: .*relu"):
+        jax.eval_shape(layer.apply, {}, jnp.zeros((1, 2)))

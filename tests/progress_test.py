@@ -34,7 +34,7 @@ def test_80_columns_show_everything_live():
     console = terminal(80)
     with Progress(**LONG, console=console) as shown:
         shown.compiling("for images of 25 pixels")
-        shown.compiled(12.0)
+        shown.compiled(12.0, "the first steps made")
         shown.validated(0.8765)
         shown.validated(0.5)
         shown.advance(100_000, 10, 0.5, loss=12.3456, accuracy=0.7654)
@@ -90,7 +90,7 @@ def test_a_long_compilation_goes_on_saying_so(capsys, monkeypatch):
     assert first.startswith("compiling the training step")
     assert len(still) > 1
     assert all(line.startswith("still compiling the training step, ") for line in still)
-    assert last == "compiled, and the first steps made, in 21 s"
+    assert last == "compiled in 21 s"
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines():

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import time
 
+from cifar_cnn import checkpoint
 from tests import commands
 from tests.conftest import is_prepared
 
@@ -103,3 +104,34 @@ def test_a_checkpoint_of_two_devices_resumes_on_one(tmp_path):
     assert name == str(STEPS * EPOCHS)
     steps = [json.loads(line)["step"] for line in metrics.decode().splitlines()]
     assert steps == sorted(steps)
+
+
+def test_a_signal_ends_a_validation_and_the_same_command_makes_it_anew(tmp_path):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    metrics = broken / "metrics.jsonl"
+    # 900 batches, and 5 steps.
+    slow = (
+        "--config.data.validation_size=4500", "--config.eval.batch_size=5",
+        "--config.train.epochs=1", "--config.run.cpu_devices=1",
+    )  # fmt: skip
+    command = ("-m", "cifar_cnn.main", *commands.TINY, *slow)
+    process = commands.start(*command, f"--workdir={broken}")
+    deadline = time.monotonic() + 300
+    while not (metrics.exists() and '"epoch": 1.0' in metrics.read_text()):
+        assert process.poll() is None, f"ended too early: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = commands.finish(process)
+    assert code == 143
+    assert "saved at step 5;" in err
+    assert "validation" not in metrics.read_text()
+    out = commands.run(*command, f"--workdir={broken}")
+    assert "resuming after step 5 of 5, with its validation\n" in out
+    assert "the training step" not in out
+    commands.run(*command, f"--workdir={unbroken}")
+    assert "validation" in metrics.read_text()
+    assert bytes_of(broken) == bytes_of(unbroken)
+    assert checkpoint.steps(broken) == checkpoint.steps(unbroken)
+    assert checkpoint.validation_accuracy(broken, 5) == checkpoint.validation_accuracy(unbroken, 5)
+    assert "is finished" in commands.run(*command, f"--workdir={broken}")

@@ -242,19 +242,19 @@ def test_an_evaluation_is_the_definition(devices, one_by_one):
     examples, state = make_examples(), make_state(CASES["nothing"])
     views = make_views(("flip", "crop"), shift=1)
     evaluate = functools.partial(
-        steps.eval_pass,
+        steps.eval_batches,
         model=MODEL,
         views=views,
         mean=jnp.asarray(MEAN),
         std=jnp.asarray(STD),
-        num_classes=CLASSES,
-        batch_size=3,
         padded_size=4,
         micro_batch_size=1,
         mesh=mesh_lib.make_mesh(jax.devices()[:devices]),
         one_by_one=one_by_one,
     )
-    metrics, logits = jax.jit(evaluate)(state.eval_variables, examples)
+    empty = steps.Evaluation.begin(batches=4, batch_size=3, num_classes=CLASSES)
+    evaluation = jax.jit(evaluate)(state.eval_variables, examples, empty, 0, 4)
+    metrics, logits = evaluation.finish(11)
     images, labels = (np.asarray(a)[examples.indices] for a in (examples.images, examples.labels))
     head, mean = jax.tree.map(np.asarray, (state.params["head"], state.batch_stats["mean"]))
     probabilities = 0

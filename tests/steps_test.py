@@ -1,5 +1,6 @@
 """The training step: micro-batches, and what the devices exchange."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,15 @@ def test_gradients_are_the_sum_over_micro_batches_on_any_number_of_devices(count
     np.testing.assert_allclose(results["sum"], x.sum(), rtol=1e-4)
 
 
+def convolutions_of_flax(platform):
+    """How many there are in the gradient of two layers of flax's own."""
+    net, images = nn.Sequential([nn.Conv(16, (3, 3)), nn.Conv(16, (3, 3))]), jnp.ones((1, 8, 8, 3))
+    params = jax.eval_shape(net.init, jax.random.key(0), images)
+    gradient = jax.jit(jax.grad(lambda params: net.apply(params, images).sum()))
+    text = jax.export.export(gradient, platforms=[platform])(params).mlir_module()
+    return text.count("stablehlo.convolution")
+
+
 @real_data("cifar10")
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_a_step_exchanges_one_sum_and_convolutions_are_plain_off_the_cpu(platform, monkeypatch):
@@ -57,6 +67,8 @@ def test_a_step_exchanges_one_sum_and_convolutions_are_plain_off_the_cpu(platfor
         return
     text = jax.export.export(step, platforms=[platform])(*arguments).mlir_module()
     assert text.count("stablehlo.all_reduce") == 1
-    # Forward and both gradients of two layers; XLA drops the gradient of the images.
-    assert text.count("stablehlo.convolution") == 6
     assert "bf16" not in text
+    # Forward and gradients as flax and jax have them, and none of them twice. Only a gradient of
+    # the images may stand there too, by the version of jax: nothing reads it, and XLA drops it.
+    more = text.count("stablehlo.convolution") - convolutions_of_flax(platform)
+    assert 0 <= more <= 1

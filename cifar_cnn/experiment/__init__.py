@@ -5,6 +5,7 @@ from cifar_cnn.experiment.checking import check
 from cifar_cnn.experiment.describing import describe_data
 from cifar_cnn.experiment.loading import (
     cache_dir,
+    choose_split,
     load_evaluation,
     load_training,
     make_builder,
@@ -21,6 +22,7 @@ __all__ = [
     "build",
     "cache_dir",
     "check",
+    "choose_split",
     "describe_data",
     "load_evaluation",
     "load_training",

@@ -15,6 +15,7 @@ from cifar_cnn import data as data_lib
 from cifar_cnn import mesh as mesh_lib
 from cifar_cnn import steps
 from cifar_cnn.checks import UsageError
+from cifar_cnn.experiment.evaluating import PLAIN, Evaluator
 from cifar_cnn.experiment.fitting import check_fit
 from cifar_cnn.experiment.parts import (
     Config,
@@ -24,7 +25,6 @@ from cifar_cnn.experiment.parts import (
     make_optimizer,
     make_schedule,
 )
-from cifar_cnn.metrics import Metrics
 from cifar_cnn.rng import stream
 from cifar_cnn.state import TrainState, init_state
 
@@ -48,8 +48,7 @@ class Experiment:
       train_chunk: (state, examples, order, stop step) -> (state, records); see
         `steps.train_chunk`. Donates the state. One program for each size of images.
       image_size: (step) -> side that the images are shrunk to there, in pixels; 0 for none.
-      evaluate: (variables, examples) -> (Metrics, logits); see `steps.eval_pass`.
-      eval_pass: the same over given views, (variables, examples, views=...), not compiled.
+      evaluate: (variables, examples) -> (Metrics, logits), and the same in several calls.
       batch_size: examples a step.
       busy_devices: devices that have a micro-batch in every full step.
       steps_per_epoch, total_steps: updates.
@@ -67,8 +66,7 @@ class Experiment:
     epoch_order: Callable[[data_lib.Examples, int], jax.Array]
     train_chunk: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     image_size: Callable[[int], int]
-    evaluate: Callable[..., tuple[Metrics, jax.Array]]
-    eval_pass: Callable[..., tuple[Metrics, jax.Array]]
+    evaluate: Evaluator
     batch_size: int
     busy_devices: int
     steps_per_epoch: int
@@ -166,7 +164,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         size = image_size(int(stop) - 1) if train["image_sizes"] else 0
         return chunk_at(size)(state, examples, order, key, stop)
 
-    views = [(1.0, lambda images: images)]
+    views = PLAIN
     if tta:
         views = augment_lib.make_views(
             config["augment"]["names"], shift=config["eval"]["tta_shift"]
@@ -174,21 +172,6 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         images = jax.ShapeDtypeStruct((1, *facts.image_shape), jnp.uint8)
         for _, view in views:
             jax.eval_shape(view, images)  # A shift may be too far for the images.
-    eval_size = config["eval"]["batch_size"]
-    # As in training, for the sake of the cache; the rows of an evaluation share nothing.
-    eval_piece = min(train["micro_batch_size"], -(-eval_size // mesh.size)) if one_by_one else 1
-    eval_pass = functools.partial(
-        steps.eval_pass,
-        model=model,
-        mean=mean,
-        std=std,
-        num_classes=len(facts.class_names),
-        batch_size=eval_size,
-        padded_size=mesh_lib.padded_size(eval_size, mesh, eval_piece),
-        micro_batch_size=eval_piece,
-        mesh=mesh,
-        one_by_one=one_by_one,
-    )
     return Experiment(
         facts=facts,
         mesh=mesh,
@@ -199,8 +182,7 @@ def build(config: Config, facts: data_lib.Facts, mesh: Mesh, *, tta: bool = Fals
         epoch_order=epoch_order,
         train_chunk=train_chunk,
         image_size=image_size,
-        evaluate=jax.jit(functools.partial(eval_pass, views=views), out_shardings=replicated),
-        eval_pass=eval_pass,
+        evaluate=Evaluator(config, facts, model, mesh, views),
         batch_size=train["batch_size"],
         busy_devices=min(mesh.size, -(-train["batch_size"] // micro_batch_size)),
         steps_per_epoch=steps_per_epoch,

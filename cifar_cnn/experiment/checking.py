@@ -37,8 +37,9 @@ def check(config: Config, default: Config) -> None:
 
     Raises:
       UsageError: unknown or missing keys, values of the wrong type or out of range, and keys set
-        to something that this config never reads.
+        to something that this config never reads; a name in a table that has no section.
     """
+    _check_sections(default)
     known, got = dict(leaves(default)), dict(leaves(config))
     for key in sorted(got):
         check_key(key, known)
@@ -51,6 +52,22 @@ def check(config: Config, default: Config) -> None:
                 f"{key} is {shown(got[key])}, but nothing reads it ({reason}): leave it at its "
                 f"default {known[key]!r}, or choose what reads it"
             )
+
+
+def _check_sections(default: Config) -> None:
+    """Checks that everything that can be chosen by name has its section."""
+    tables = {
+        "model": ("models.MODELS", models.MODELS),
+        "optim": ("optim.OPTIMIZERS", optim.OPTIMIZERS),
+        "augment": ("augment.AUGMENTS", augment_lib.AUGMENTS),
+    }
+    for section, (table, names) in tables.items():
+        for name in names:
+            if not isinstance(default[section].get(name), Mapping):
+                raise UsageError(
+                    f"{table} has {name!r}, but configs/default.py has no section "
+                    f"{section}.{name}: add one, empty where {name!r} takes no options"
+                )
 
 
 def check_values(config: Config) -> None:

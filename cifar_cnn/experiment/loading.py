@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,39 @@ def load_evaluation(
         parts = _divide(config, arrays, _has_own_validation(builder))
         rows = parts[0] if split == "train" else parts[1]
     return data_lib.to_device(arrays, rows, mesh_lib.replicated(mesh))
+
+
+def choose_split(
+    asked: str | None,
+    configs: Sequence[Config],
+    settings: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> str:
+    """The split that runs are read on, one for all.
+
+    Args:
+      asked: what the user names, which is obeyed; None for 'test', and for 'validation' where the
+        data of one of the runs has no test split.
+      configs: of the runs.
+      settings: keys of the section `run` that differ on this machine, such as data_dir.
+      say: told in one line that it is 'validation' for want of a test split.
+
+    Raises:
+      UsageError: data not there.
+    """
+    if asked is not None:
+        return asked
+    for config in configs:
+        here = {**config, "run": {**config["run"], **(settings or {})}}
+        with hosts.first_then_others():
+            builder = make_builder(here, lambda line: None)  # Said when it is read.
+        if "test" not in builder.info.splits:
+            say(
+                f"note: {builder.info.full_name} has no test split, so this is about the "
+                "validation split; --split names another"
+            )
+            return "validation"
+    return "test"
 
 
 def source_split(builder: Any, split: str) -> str:

@@ -24,6 +24,7 @@ def explain_run(
     *,
     image: pathlib.Path | None = None,
     index: int | None = None,
+    split: str | None = None,
     out: pathlib.Path | None = None,
     class_name: str | None = None,
     layer: str | None = None,
@@ -37,8 +38,9 @@ def explain_run(
     Args:
       workdir: of the run.
       image: a picture file; or else
-      index: of an example of the test split.
-      out: folder of the pictures; None for WORKDIR/explain/test-INDEX or the picture's name.
+      index: of an example of the split.
+      split: 'test', 'validation' or 'train' of `index`; None for `experiment.choose_split`.
+      out: folder of the pictures; None for WORKDIR/explain/SPLIT-INDEX or the picture's name.
       class_name: a class besides the predicted one to explain.
       layer: of Grad-CAM; None for the last convolutional activation.
       fit: how a picture of another aspect ratio is fitted, see `images.read_image`.
@@ -57,6 +59,8 @@ def explain_run(
     if (image is None) == (index is None):
         got = "neither" if image is None else "both"
         raise UsageError(f"{got} of --image and --index given, expected one of them")
+    if split is not None:
+        check_choice("--split", split, ("test", "train", "validation"))
     check_int("--maps", maps, minimum=1, maximum=64)
     check_choice("--fit", fit, FITS)
     trained = experiment.open_trained(workdir, which, settings=settings)
@@ -64,7 +68,8 @@ def explain_run(
     if class_name is not None:
         check_choice("--class_name", class_name, names)
     if image is None:
-        subject = subject_lib.open_example(trained, index)
+        split = experiment.choose_split(split, [trained.config])
+        subject = subject_lib.open_example(trained, split, index)
     else:
         subject = subject_lib.open_file(trained, image, fit)
     logits, layers = logits_and_activations(trained, subject.image)

@@ -1,4 +1,4 @@
-"""The picture that is explained: a file, or an example of the test split."""
+"""The picture that is explained: a file, or an example of a split."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from cifar_cnn.checks import check_int, printable
+from cifar_cnn.checks import UsageError, check_int, printable
 from cifar_cnn.experiment import Trained
 from cifar_cnn.images import read_image
 
@@ -40,12 +40,19 @@ def open_file(trained: Trained, path: pathlib.Path, fit: str) -> Subject:
     return Subject(name, path.stem, image, told, given=given, given_size=size)
 
 
-def open_example(trained: Trained, index: int) -> Subject:
-    examples = trained.examples("test")
-    check_int("--index", index, minimum=0, maximum=len(examples.labels) - 1)
+def open_example(trained: Trained, split: str, index: int) -> Subject:
+    examples = trained.examples(split)
+    indices = np.asarray(examples.indices)
+    check_int("--index", index, minimum=0, maximum=int(indices.max()))
+    if index not in indices:
+        some = ", ".join(map(str, np.sort(indices)[:5]))
+        raise UsageError(
+            f"--index is {index}, which is no example of the {split} split: it is held out of "
+            f"train, and has {some} and others"
+        )
     image, label = np.asarray(examples.images[index]), int(examples.labels[index])
-    told = {"split": "test", "index": index}
-    return Subject(f"test example {index}", f"test-{index}", image, told, label)
+    told = {"split": split, "index": index}
+    return Subject(f"{split} example {index}", f"{split}-{index}", image, told, label)
 
 
 def _as_given(path: pathlib.Path) -> tuple[np.ndarray, tuple[int, int]]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from cifar_cnn.checks import check_choice
 from cifar_cnn.layers.convolution import conv_general_dilated, conv_transposed
 from cifar_cnn.layers.pooling import pool
 
@@ -84,7 +85,8 @@ class Activation(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Applies the function element by element."""
+        """Applies the function element by element; UsageError for one that is unknown."""
+        check_choice("activation", self.function, ACTIVATIONS)
         return ACTIVATIONS[self.function](x)
 
 

@@ -1,11 +1,12 @@
 """Networks: linen modules `model(images, *, train, mask=None) -> logits`, one file a family."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 
-from cifar_cnn.checks import check_choice
+from cifar_cnn.checks import UsageError, check_choice
 from cifar_cnn.models import airbench, plain, resnet, wide_resnet
 
 # Name of the family and of its config section -> module, and the check of that section.
@@ -15,6 +16,8 @@ MODELS: dict[str, tuple[type[nn.Module], Callable[[Mapping[str, Any]], tuple[str
     "resnet": (resnet.ResNet, resnet.check),
     "wide_resnet": (wide_resnet.WideResNet, wide_resnet.check),
 }
+# Fields of every module that are no keys of its section.
+_GIVEN = {"num_classes", "dtype", "precision", "name", "parent"}
 
 
 def make_model(
@@ -23,9 +26,16 @@ def make_model(
     """Builds the network `name` from its config section.
 
     Raises:
-      UsageError: unknown name, or a value of the section that is out of range.
+      UsageError: unknown name, other keys in the section than the module has fields, or a value
+        that is out of range.
     """
     check_choice("model.name", name, MODELS)
     module, check = MODELS[name]
+    fields = [field for field in dataclasses.fields(module) if field.name not in _GIVEN]
+    known = {field.name for field in fields}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not needed <= section.keys() <= known:
+        got = ", ".join(sorted(section)) or "no keys"
+        raise UsageError(f"model.{name} has {got}, expected: {', '.join(sorted(known))}")
     check(section)
     return module(num_classes=num_classes, dtype=dtype, precision=precision, **section)

@@ -14,12 +14,15 @@ from cifar_cnn.report.results import damaged, read_lines, read_parameters, read_
 _POINTS = 600  # Of one curve; more are thinned out.
 
 
-def head(trained: Trained, metrics: Mapping[str, Any], which: str) -> list[tuple[str, str]]:
+def head(
+    trained: Trained, metrics: Mapping[str, Any], which: str, *, no_test: bool = False
+) -> list[tuple[str, str]]:
     """(name, value) pairs.
 
     Args:
       metrics: metrics.json of the evaluation that the page shows.
       which: how the checkpoint was asked for.
+      no_test: whether the split is 'validation' because the data has no test split.
     """
     config, about = trained.config, rundir.read(trained.workdir, "run.json")
     low, high = metrics["accuracy_interval_95"]
@@ -33,7 +36,8 @@ def head(trained: Trained, metrics: Mapping[str, Any], which: str) -> list[tuple
         chosen += f" ({score:.2%} on validation)"
     views = ", mean over mirrored and shifted views" if metrics["tta"] else ""
     found = [
-        ("Data", f"{trained.facts.name}, {metrics['split']} split, {metrics['examples']:,} images"),
+        ("Data", f"{trained.facts.name}, {metrics['split']} split"
+            f"{', as there is no test split' * no_test}, {metrics['examples']:,} images"),
         (
             "Accuracy",
             f"{metrics['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}){views}",

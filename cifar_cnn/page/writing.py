@@ -37,7 +37,7 @@ def write_page(
     others: Sequence[pathlib.Path] = (),
     pictures: Sequence[pathlib.Path] = (),
     indices: Sequence[int] = (),
-    split: str = "test",
+    split: str | None = None,
     which: str = "best",
     tta: bool = False,
     fit: str = "crop",
@@ -53,7 +53,7 @@ def write_page(
       others: directories of runs on the same data that it is compared with.
       pictures: files that are followed through the network, beside examples of the split.
       indices: of examples of the split that are followed, beside those that stand out.
-      split: 'test' or 'validation'.
+      split: 'test' or 'validation' of all runs; None for `compare.split_of`.
       which: checkpoint of each run, 'best', 'latest' or a step.
       tta: whether answers are means over mirrored and shifted views.
       fit: how pictures of another aspect ratio are fitted, see `images.read_image`.
@@ -67,7 +67,8 @@ def write_page(
         that is no picture, too many of them, runs on other data.
       MachineError: a damaged checkpoint, no device, a disk that fails.
     """
-    check_choice("--split", split, ("test", "validation"))
+    if split is not None:
+        check_choice("--split", split, ("test", "validation"))
     check_choice("--fit", fit, FITS)
     if len(others) >= _MOST_RUNS:
         raise UsageError(f"got {len(others)} runs to compare with, expected at most 7")
@@ -79,6 +80,10 @@ def write_page(
     names = compare.run_names([workdir, *others])
     # All runs are checked before one is evaluated, which takes time.
     steps = _steps([workdir, *others], which)
+    asked = split
+    split = compare.split_of(
+        asked, dict(zip([workdir, *others], steps, strict=True)), settings or {}, tta=tta
+    )
     histories = [
         facts_lib.curves(run, name) for run, name in zip([workdir, *others], names, strict=True)
     ]
@@ -144,7 +149,7 @@ def write_page(
     text = render(
         page,
         title=names[0],
-        head=facts_lib.head(trained, metrics, which),
+        head=facts_lib.head(trained, metrics, which, no_test=asked != split == "validation"),
         commands=facts_lib.commands(
             workdir, split=split, checkpoint=which, tta=tta, fit=fit, settings=settings or {},
             compare=others, image=pictures, index=indices,
