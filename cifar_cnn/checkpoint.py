@@ -65,22 +65,18 @@ def saving(
       save(state, metrics, records): saves `state` under its own step, and returns when it is on
       the disk: what is computed meanwhile could be lost beside what was computed since the last
       save. It replaces a checkpoint of this step, which a signal during the validation has left.
-      `metrics` are those of the validation at this step, with 'validation_accuracy'; None
-      without one. `records` come back with the state.
+      `metrics` are those of the validation at this step, with 'validation_accuracy', or None.
+      `records` come back with the state.
 
     Raises:
       MachineError: the disk is full or cannot be written.
     """
-
-    def score(metrics: dict[str, float]) -> float:
-        return _score(metrics) or 0.0
-
-    best = policies.BestN(get_metric_fn=score, n=keep_best, keep_checkpoints_without_metrics=False)
+    best = policies.BestN(get_metric_fn=_score, n=keep_best, keep_checkpoints_without_metrics=False)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(
             [policies.LatestN(1), _LatestDue(keep_latest, is_due), best]
         ),
-        best_fn=score,  # Without it Orbax keeps no metrics for the policy to see.
+        best_fn=_score,  # Without it Orbax keeps no metrics for the policy to see.
         cleanup_tmp_directories=True,
         # A save is waited for anyway, and Orbax's threads wait for each other with limits by the
         # time of day: a clock that is set meanwhile would end the run.
@@ -92,11 +88,8 @@ def saving(
         def save(state: Any, metrics: dict[str, float] | None, records: Records) -> None:
             sums = {**checksums(state), "records": _checksum(dict(records))}
             note = {"checksums": sums, "metrics": metrics, "records": dict(records)}
-            items = ocp.args.Composite(
-                state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note)
-            )
-
-            step = int(state.step)
+            kept = {"state": ocp.args.StandardSave(state), "note": ocp.args.JsonSave(note)}
+            items, step = ocp.args.Composite(**kept), int(state.step)
 
             def write() -> None:
                 replaces = step in manager.all_steps()
@@ -317,19 +310,17 @@ def choose(workdir: pathlib.Path, which: str) -> int:
 
 def validation_accuracy(workdir: pathlib.Path, step: int) -> float | None:
     """Validation accuracy noted in a checkpoint; None without one, where it cannot be read, or
-    where a metric is not finite: with such a loss, no accuracy makes a checkpoint the best."""
+    where its loss is not finite, with which no accuracy makes a checkpoint the best."""
     try:
         metrics = json.loads((_folder(workdir) / str(step) / "metrics" / "metrics").read_text())
-        return _score(metrics)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return score if (score := _score(metrics)) >= 0 else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _score(metrics: Mapping[str, float]) -> float | None:
-    """The validation accuracy among the metrics of a validation; None where one is not finite."""
-    if not all(math.isfinite(value) for value in metrics.values()):
-        return None
-    return float(metrics[_METRIC])
+def _score(metrics: Mapping[str, float]) -> float:
+    """The validation accuracy in a validation's metrics; -1 where one of them is not finite."""
+    return float(metrics[_METRIC]) if all(map(math.isfinite, metrics.values())) else -1.0
 
 
 def _move_aside(workdir: pathlib.Path, step: int) -> None:
