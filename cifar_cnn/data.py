@@ -51,7 +51,7 @@ class Facts:
       fingerprint: of the prepared copy, see `fingerprint`.
       image_shape: (H, W, C).
       class_names: one name a class; the label is the position.
-      mean, std: of each channel over the training part, in units of 1/255.
+      mean, std: of each channel over the training part, as shares of 255.
       train_examples, validation_examples: sizes of the two parts; they divide the train split,
         but for a folder of pictures with its own val/.
     """
@@ -293,7 +293,7 @@ def hold_out(count: int, validation_size: int | float, seed: int) -> tuple[np.nd
 
 
 def channel_statistics(images: np.ndarray, indices: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, in units of 1/255, over the given images.
+    """Mean and standard deviation of each channel, as shares of 255, over the given images.
 
     Args:
       images: uint8 [N, H, W, C].
