@@ -253,7 +253,7 @@ def _explained(source: Source) -> Iterator[None]:
         # struct.error, OverflowError, ...), and the list grows with its versions.
         except Exception as error:
             of_system = isinstance(error, OSError) and error.errno
-            reason = error.strerror if of_system else str(error) or type(error).__name__
+            reason = error.strerror if of_system else str(error).strip() or type(error).__name__
             what = "cannot be read" if of_system else "is broken or not complete"
             raise UsageError(f"{name} {what}: {printable(reason)[:120]}") from error
 
