@@ -51,7 +51,7 @@ class Facts:
       fingerprint: of the prepared copy, see `fingerprint`.
       image_shape: (H, W, C).
       class_names: one name a class; the label is the position.
-      mean, std: of each channel over the training part, in units of 1/255.
+      mean, std: of each channel over the training part, as shares of 255.
       train_examples, validation_examples: sizes of the two parts; they divide the train split,
         but for a folder of pictures with its own val/.
     """
@@ -118,7 +118,7 @@ def fingerprint(builder, *splits: str) -> str:
     """Eight hex digits that tell prepared copies apart, even of the same name and version.
 
     Args:
-      builder: of a prepared TFDS set, or `datasets.ImageFolder`.
+      builder: as `experiment.make_builder` gives it.
       splits: of a folder of pictures, what they hold; by default what training reads, so that a
         run goes on when test pictures are added. A prepared set is one piece.
     """
@@ -130,6 +130,7 @@ def fingerprint(builder, *splits: str) -> str:
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         if path.suffix in (".json", ".txt") and path.is_file():
             digest.update(path.read_bytes())
+    digest.update(getattr(builder, "read_as", "").encode())  # Of images of several sizes.
     return digest.hexdigest()[:8]
 
 
@@ -139,8 +140,7 @@ def load_arrays(
     """Returns a split of a prepared TFDS image-classification set as arrays.
 
     Args:
-      builder: prepared `tfds.core.DatasetBuilder` in a random-access format (array_record), or
-        `datasets.ImageFolder`.
+      builder: as `experiment.make_builder` gives it.
       split: 'train' or 'test'; 'validation' where a folder of pictures has it.
       cache_dir: where decoded arrays are kept.
       say: told in one line when a cache entry is made or replaced.
@@ -293,7 +293,7 @@ def hold_out(count: int, validation_size: int | float, seed: int) -> tuple[np.nd
 
 
 def channel_statistics(images: np.ndarray, indices: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, in units of 1/255, over the given images.
+    """Mean and standard deviation of each channel, as shares of 255, over the given images.
 
     Args:
       images: uint8 [N, H, W, C].

@@ -120,13 +120,17 @@ def _of_a_set(name: str, index: int, data_dir: str | None) -> tuple[str, np.ndar
     """An image of a train split, with its class for the title."""
     cache_dir = experiment.cache_dir({"run": {"cache_dir": ""}})
     builder = datasets.make_builder(name, data_dir=data_dir, cache_dir=cache_dir)
-    arrays = data.load_arrays(builder, "train", cache_dir)
-    count = len(arrays.labels)
+    count = builder.info.splits["train"].num_examples if "train" in builder.info.splits else 0
     if index >= count:
         raise UsageError(f"{name} has {count} images in its train split, expected 0 to {count - 1}")
-    class_name = arrays.class_names[arrays.labels[index]]
-    title = f"{builder.info.full_name}, train image {index} (class {class_name})"
-    return title, arrays.images[index]
+    if datasets.varies(builder):  # Each has its own size: this one alone is read.
+        encoded, label = datasets.encoded_example(builder, "train", index)
+        image = open_image(encoded, channels=3)
+    else:
+        arrays = data.load_arrays(builder, "train", cache_dir)
+        image, label = arrays.images[index], arrays.labels[index]
+    class_name = printable(builder.info.features[builder.info.supervised_keys[1]].names[label])
+    return f"{builder.info.full_name}, train image {index} (class {class_name})", image
 
 
 def _filtered(

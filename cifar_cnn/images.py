@@ -5,11 +5,12 @@ pixels is refused from its header, and whatever goes wrong is one line that name
 """
 
 import contextlib
+import dataclasses
+import io
 import logging
 import mmap
 import os
 import pathlib
-import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -17,38 +18,42 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from cifar_cnn import formats
 from cifar_cnn.checks import UsageError, check_choice, printable
+from cifar_cnn.formats import SUFFIXES
 
 FITS = ("crop", "pad", "stretch")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1_000_000_000
-SUFFIXES = (
-    ".apng", ".avif", ".bmp", ".gif", ".ico", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
-# Each has a signature of its own, and none starts another program (as EPS does).
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "AVIF")
-# What people have instead, by how it starts.
-_OTHERS = {
-    b"%PDF": "a PDF",
-    b"<svg": "an SVG drawing",
-    b"<?xml": "an XML file, perhaps an SVG drawing",
-    b"8BPS": "a Photoshop file",
-    b"%!PS": "a PostScript file",
-}
 # A JPEG is decoded at a fraction of its size only where that leaves so many pixels for each one
 # that is kept: enough that resampling decides what the small picture looks like.
 _DRAFT_FACTOR = 8
-# Of a JPEG: in compressed data 0xFF is followed by 0 or by one of the eight restart markers.
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
-_MOST_SCANS = 100
-_MOST_SEGMENTS = 10_000
 # Pillow reports some faults of a file twice: as an error, and in a log that nobody asked for.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A picture file that is in memory.
+
+    Attributes:
+      content: its bytes.
+      name: what it is called in messages.
+    """
+
+    content: bytes
+    name: str
+
+
+Source = str | os.PathLike | Encoded
+
+
+class NotInstalledError(UsageError):
+    """A picture that is whole, and of which a package that is not there could be read."""
+
+
 def read_image(
-    path: str | os.PathLike, *, image_shape: tuple[int, int, int], fit: str = "crop"
+    source: Source, *, image_shape: tuple[int, int, int], fit: str = "crop"
 ) -> np.ndarray:
     """Reads a picture file in the shape that a network takes.
 
@@ -62,7 +67,8 @@ def read_image(
     Not for several threads at once: Python's warnings, and libtiff's, are silenced meanwhile.
 
     Args:
-      path: of a PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, ICO or AVIF file, whatever its name.
+      source: the path of a PNG, JPEG, GIF, BMP, TIFF, WebP, PPM, ICO, AVIF or HEIC file, whatever
+        its name, or such a file in memory.
       image_shape: (H, W, C), C being 1 (grey) or 3 (RGB).
       fit: what happens to another aspect ratio. 'crop' scales the picture to cover [H, W] and
         keeps the centre; 'pad' scales it to lie within [H, W] and fills up, centred, with the
@@ -74,6 +80,7 @@ def read_image(
     Raises:
       UsageError: one line that names the file: it is not there, no regular file, empty, too
         large (`MAX_PIXELS`, `MAX_BYTES`), unreadable, no picture, or broken.
+      NotInstalledError: it is HEIC, and pillow-heif is not there.
     """
     check_choice("fit", fit, FITS)
     height, width, channels = image_shape
@@ -83,16 +90,16 @@ def read_image(
             "3 (RGB)"
         )
     mode, size = ("L" if channels == 1 else "RGB"), (width, height)
-    with _explained(path):
-        fitted = _fit(_decode(path, mode, _DRAFT_FACTOR * max(size)), size, fit)
+    with _explained(source):
+        fitted = _fit(_decode(source, mode, _DRAFT_FACTOR * max(size)), size, fit)
     return np.array(fitted).reshape(height, width, channels)
 
 
-def open_image(path: str | os.PathLike, *, channels: int) -> np.ndarray:
+def open_image(source: Source, *, channels: int) -> np.ndarray:
     """Reads a picture file at its own size, otherwise as `read_image` does.
 
     Args:
-      path: as `read_image` takes it.
+      source: as `read_image` takes it.
       channels: 1 (grey) or 3 (RGB).
 
     Returns:
@@ -101,46 +108,57 @@ def open_image(path: str | os.PathLike, *, channels: int) -> np.ndarray:
     Raises:
       UsageError: as `read_image` does.
     """
-    with _explained(path):
-        pixels = np.array(_decode(path, "L" if channels == 1 else "RGB"))
+    with _explained(source):
+        pixels = np.array(_decode(source, "L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _decode(path: str | os.PathLike, mode: str, enough: int | None = None) -> Image.Image:
+def _decode(source: Source, mode: str, enough: int | None = None) -> Image.Image:
     """The picture in its file, upright, as 'L' or 'RGB'; a JPEG may come reduced where a longer
     side of `enough` pixels remains. Whatever Pillow raises is for `_explained`."""
-    _check_file(path)
-    with Image.open(path, formats=_formats()) as image:
+    _check_file(source)
+    if formats.is_heic(_start(source)):
+        formats.add_heic()
+    file = io.BytesIO(source.content) if isinstance(source, Encoded) else source
+    with Image.open(file, formats=formats.known()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
         if image.format in ("JPEG", "MPO"):
-            _check_scans(path)
+            _check_scans(source)
         if enough is not None:
             image.draft(None, (enough, enough))
-        with _quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
+        with formats.quiet_libtiff() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
         return _upright(_convert(image, mode), _orientation(image))
 
 
-def _check_scans(path: str | os.PathLike) -> None:
-    """Raises UsageError for a JPEG that goes over its picture again and again: a scan of 30 bytes
-    takes a tenth of a second, and a file has room for millions."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = scans = 0
-        for _ in range(_MOST_SEGMENTS):
-            found = _JPEG_MARKER.search(content, place)
-            if found is None or found[1] == b"\xd9":
-                return
-            place = found.end()
-            if found[1] not in (b"\x01", b"\xd8"):  # All others say how long they are.
-                place += int.from_bytes(content[place : place + 2])
-            scans += found[1] == b"\xda"
-            if scans > _MOST_SCANS:
-                break
-    raise UsageError(
-        f"{printable(path)} is broken: a JPEG of more than {_MOST_SCANS} scans, where a dozen is "
-        "usual"
-    )
+def _name(source: Source) -> str:
+    return printable(source.name if isinstance(source, Encoded) else source)
+
+
+def _start(source: Source) -> bytes:
+    """The first bytes of a file, which tell its kind."""
+    if isinstance(source, Encoded):
+        return source.content[:64]
+    with open(source, "rb") as file:
+        return file.read(64)
+
+
+def _check_scans(source: Source) -> None:
+    """Raises UsageError for a JPEG that would take minutes, see `formats.has_too_many_scans`."""
+    if isinstance(source, Encoded):
+        bad = formats.has_too_many_scans(source.content)
+    else:
+        with (
+            open(source, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            bad = formats.has_too_many_scans(content)
+    if bad:
+        raise UsageError(
+            f"{_name(source)} is broken: a JPEG of more than {formats.MOST_SCANS} scans, where a "
+            "dozen is usual"
+        )
 
 
 def list_files(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -182,32 +200,30 @@ def is_system_file(name: str) -> bool:
     return name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
-def _formats() -> list[str]:
-    """Those of _FORMATS that this Pillow knows."""
-    Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
-
-
-def _check_file(path: str | os.PathLike) -> None:
-    """Raises UsageError unless `path` is a regular file of a size that is not absurd."""
-    name, about = printable(path), os.stat(path)
-    if stat.S_ISDIR(about.st_mode):
-        raise UsageError(f"{name} is a folder, expected a picture file")
-    if not stat.S_ISREG(about.st_mode):
-        raise UsageError(f"{name} is a pipe, socket or device, expected a picture file")
-    if not about.st_size:
+def _check_file(source: Source) -> None:
+    """Raises UsageError unless `source` is a regular file of a size that is not absurd."""
+    name = _name(source)
+    if isinstance(source, Encoded):
+        size = len(source.content)
+    else:
+        about = os.stat(source)
+        if stat.S_ISDIR(about.st_mode):
+            raise UsageError(f"{name} is a folder, expected a picture file")
+        if not stat.S_ISREG(about.st_mode):
+            raise UsageError(f"{name} is a pipe, socket or device, expected a picture file")
+        size = about.st_size
+    if not size:
         raise UsageError(f"{name} is empty (0 bytes), expected a picture file")
-    if about.st_size > MAX_BYTES:
+    if size > MAX_BYTES:
         raise UsageError(
-            f"{name} has {about.st_size:,} bytes, expected at most {MAX_BYTES:,}: make the picture "
-            "smaller"
+            f"{name} has {size:,} bytes, expected at most {MAX_BYTES:,}: make the picture smaller"
         )
 
 
 @contextlib.contextmanager
-def _explained(path: str | os.PathLike) -> Iterator[None]:
+def _explained(source: Source) -> Iterator[None]:
     """Turns whatever goes wrong with a file into one UsageError, and keeps warnings quiet."""
-    name = printable(path)
+    name = _name(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -222,8 +238,14 @@ def _explained(path: str | os.PathLike) -> Iterator[None]:
                 "picture smaller"
             ) from error
         except UnidentifiedImageError as error:
+            start = _start(source)
+            if formats.is_heic(start) and not formats.add_heic():
+                raise NotInstalledError(
+                    f"{name} is a HEIC picture, which takes the package pillow-heif: pip install "
+                    "-e '.[heif]', or save the picture as JPEG"
+                ) from error
             raise UsageError(
-                f"{name} is {_kind(path)}, expected one of {', '.join(_formats())}"
+                f"{name} is {formats.kind(start)}, expected one of {', '.join(formats.known())}"
             ) from error
         except MemoryError as error:
             raise UsageError(f"{name} needs more memory than there is to be decoded") from error
@@ -231,34 +253,9 @@ def _explained(path: str | os.PathLike) -> Iterator[None]:
         # struct.error, OverflowError, ...), and the list grows with its versions.
         except Exception as error:
             of_system = isinstance(error, OSError) and error.errno
-            reason = error.strerror if of_system else str(error) or type(error).__name__
+            reason = error.strerror if of_system else str(error).strip() or type(error).__name__
             what = "cannot be read" if of_system else "is broken or not complete"
             raise UsageError(f"{name} {what}: {printable(reason)[:120]}") from error
-
-
-@contextlib.contextmanager
-def _quiet_libtiff() -> Iterator[None]:
-    """Keeps what libtiff itself writes about a broken file, without its name, off the terminal."""
-    terminal = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-
-
-def _kind(path: str | os.PathLike) -> str:
-    """What a file that is no picture looks like."""
-    with open(path, "rb") as file:
-        start = file.read(64)
-    if start[4:12] in (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypmif1"):
-        return "a HEIC picture, which has to be saved as JPEG first"
-    for signature, kind in _OTHERS.items():
-        if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(signature):
-            return kind
-    return "not a picture, or broken from its beginning on"
 
 
 def _orientation(image: Image.Image) -> int:

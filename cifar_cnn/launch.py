@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from cifar_cnn import hosts
 from cifar_cnn.checks import UsageError, check_int
+from cifar_cnn.machine import usable_cores
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # Seconds. When one process has failed, the others are left to end by themselves for so long; then
@@ -45,7 +46,7 @@ def launch(processes: int, devices: int, arguments: Sequence[str], *, grace: flo
     check_int("--devices", devices, minimum=0, maximum=1024)
     if not arguments:
         raise UsageError("nothing to run: write -- and the flags of cifar_cnn.main after it")
-    devices = devices or max(1, len(os.sched_getaffinity(0)) // processes)
+    devices = devices or max(1, usable_cores() // processes)
     command = _command(arguments, devices)
     address = f"127.0.0.1:{_free_port()}"
     children: list[subprocess.Popen] = []

@@ -9,18 +9,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cifar_cnn import backend
 from cifar_cnn.checks import MachineError, check_choice, check_int
+from cifar_cnn.machine import usable_cores
 
 AXIS = "data"
 PLATFORMS = ("auto", "cpu", "cuda", "rocm", "tpu")
 # More devices than this split a batch of 128 into pieces too small to pay for themselves.
 _MOST_CPU_DEVICES = 8
-
-
-def usable_cores() -> int:
-    """Number of CPU cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def start(platform: str, cpu_devices: int, compile_cache_dir: str = "") -> Mesh:

@@ -16,8 +16,11 @@ def get_config() -> ConfigDict:
     c.data = data = ConfigDict()
     data.name = "cifar10"  # Any TFDS image-classification set, or the embedded 'shapes10'.
     # Instead of a TFDS set, your own pictures: FOLDER/CLASS/picture.jpg, or FOLDER/train/CLASS/...
-    # with val/ and test/ beside train/. '' for none. Read with it alone:
+    # with val/ and test/ beside train/. '' for none.
     data.folder = ""
+    # How pictures of several sizes are brought to one: those of a folder, and of a TFDS set that
+    # has no size of its own (cats_vs_dogs, food101, tf_flowers). Images of all other sets stay as
+    # they are, and these three keys are not read.
     data.image_size = _one_or_each(32)  # Pixels that pictures are brought to, or (height, width).
     data.channels = 3  # 3 for RGB, 1 for grey.
     data.fit = "crop"  # Of another aspect ratio: 'crop' the middle, 'pad' or 'stretch'.

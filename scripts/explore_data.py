@@ -24,9 +24,9 @@ def main() -> None:
     parser.add_argument(
         "--examples", type=int, default=5, help="samples a class (default: %(default)s)"
     )
-    parser.add_argument("--image_size", type=int, help="pixels, of the images of --folder")
-    parser.add_argument("--channels", type=int, help="1 (grey) or 3 (RGB), of --folder")
-    parser.add_argument("--fit", help="crop, pad or stretch, of --folder")
+    parser.add_argument("--image_size", type=int, help="pixels, of pictures of several sizes")
+    parser.add_argument("--channels", type=int, help="1 (grey) or 3 (RGB), of such pictures")
+    parser.add_argument("--fit", help="crop, pad or stretch, of such pictures")
     flags = parser.parse_args()
     if flags.folder and flags.data_dir:
         parser.error("--data_dir is where the sets of --name are: give it or --folder")

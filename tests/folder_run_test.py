@@ -189,7 +189,7 @@ def test_too_few_pictures_for_the_usual_validation_part(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"data.image_size": 64}, "data.image_size is 64, but nothing reads it .*data.folder is"),
+        ({"data.image_size": 64}, "data.image_size is 64, but nothing reads it .*are 32 x 32 x 3"),
         ({"data.channels": 1}, "data.channels is 1, but nothing reads it"),
         ({"data.fit": "pad"}, "data.fit is 'pad', but nothing reads it"),
         ({"data.folder": "x", "data.fit": "fill"}, "data.fit is 'fill', expected one of: crop"),

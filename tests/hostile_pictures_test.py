@@ -13,7 +13,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from cifar_cnn import images
+from cifar_cnn import formats, images
 from cifar_cnn.checks import UsageError
 from tests import commands, mutations
 
@@ -112,6 +112,14 @@ def webp(width, height):
     return bytes(content)
 
 
+def heic(width, height):
+    """A HEIC of 64 x 64 pixels whose header claims another size."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "HEIF")
+    claims = struct.pack(">II", width, height)
+    return buffer.getvalue().replace(struct.pack(">II", 64, 64), claims)
+
+
 ZEROS = zlib.compress(bytes(100 << 20), 9)  # 100 MiB in 100 kB.
 BOMBS = {
     "pixels.png": png(60_000, 60_000),
@@ -130,6 +138,8 @@ BOMBS = {
     "screen.gif": b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x08\0;",
     "words.ppm": b"P3\n30000 30000\n255\n" + b"1 " * 1000,
 }  # fmt: skip
+if formats.add_heic():
+    BOMBS |= {"canvas.heic": heic(20_000, 20_000), "sheet.heic": heic(9_999, 9_999)}
 READ_ALL = """
 import json, pathlib, resource, sys
 from cifar_cnn import images
@@ -161,6 +171,8 @@ def test_small_files_that_claim_to_be_huge_take_little_memory(tmp_path):
         assert megabytes < 250, (name, outcome)
     for name in ("pixels.png", "icon.ico", "canvas.webp", "rle.bmp", "screen.gif", "words.ppm"):
         assert "expected at most 100,000,000 pixels" in found[name][0], found[name]
+    if "canvas.heic" in BOMBS:
+        assert "expected at most 100,000,000 pixels" in found["canvas.heic"][0]
 
 
 @pytest.mark.skipif(

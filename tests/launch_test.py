@@ -152,7 +152,7 @@ def test_a_launcher_that_is_killed_leaves_no_orphan(child):
     assert all_gone(children)
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_told(monkeypatch):
     for arguments, message in (
         ([], "nothing to run"), (["train"], "'train' is neither a flag"),
     ):  # fmt: skip
@@ -160,6 +160,9 @@ def test_mistakes_are_told():
             launch.launch(2, 1, arguments)
     with pytest.raises(UsageError, match="--processes is 0"):
         launch.launch(0, 1, ["--x"])
+    monkeypatch.delattr(os, "sched_getaffinity")  # As on macOS.
+    with pytest.raises(UsageError, match="'train' is neither a flag"):
+        launch.launch(2, 0, ["train"])
     code, _, err = commands.finish(commands.start("scripts/launch_local.py", "--processes=2"))
     assert code == 2
     assert "write -- and the flags" in err

@@ -20,6 +20,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from cifar_cnn import formats
+
 # Mode, format and options of the whole files that are then broken.
 KINDS = (
     ("RGB", "JPEG", {}), ("L", "JPEG", {"progressive": True}), ("CMYK", "JPEG", {}),
@@ -29,9 +31,9 @@ KINDS = (
     ("F", "TIFF", {"compression": "tiff_adobe_deflate"}), ("L", "TIFF", {"compression": "jpeg"}),
     ("1", "TIFF", {"compression": "group4"}), ("CMYK", "TIFF", {"compression": "packbits"}),
     ("RGB", "WEBP", {}), ("RGBA", "WEBP", {"lossless": True}), ("RGB", "WEBP", {"frames": 2}),
-    ("RGB", "PPM", {}), ("RGB", "ICO", {}),
+    ("RGB", "PPM", {}), ("RGB", "ICO", {}), ("RGB", "HEIF", {}), ("RGBA", "HEIF", {}),
 )  # fmt: skip
-SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}
+SUFFIXES = {"HEIF": ".heic", "JPEG": ".jpg", "TIFF": ".tif"}
 CLASSES = ("cat", "two\nlines \x1b[31m", "$x^$ {0} %s", "=1+1,\"'", os.fsdecode(b"caf\xe9"))
 # Sizes at which programs have failed: largest of a type, one beyond, none at all.
 SIZES = (0, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 100_000, 0x7FFFFFFF, 0xFFFFFFFF)
@@ -43,7 +45,10 @@ def whole_files() -> list[tuple[str, bytes]]:
     exif = Image.Exif()
     exif[0x112] = 6
     files = []
+    has_heic = formats.add_heic()
     for mode, kind, given in KINDS:
+        if kind == "HEIF" and not has_heic:
+            continue
         options = dict(given)
         if mode == "I;16":
             image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
@@ -51,7 +56,7 @@ def whole_files() -> list[tuple[str, bytes]]:
             image = Image.fromarray(pixels).convert(mode)
         if options.pop("frames", 1) > 1:
             options |= {"save_all": True, "append_images": [image.rotate(90)]}
-        if kind in ("JPEG", "PNG", "WEBP"):
+        if kind in ("JPEG", "PNG", "WEBP", "HEIF"):
             options["exif"] = exif.tobytes()
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)

@@ -282,10 +282,15 @@ def test_data_is_known_without_being_there(tmp_path, capsys):
     assert "nowhere, images 9 x 8 x 3, 7 classes" in capsys.readouterr().out
 
 
+def test_a_set_of_several_sizes_is_described_at_the_size_that_it_is_brought_to():
+    keys = ("--config.data.name=food101", "--config.data.image_size=(40,24)")
+    found = experiment.describe_data(config_of("baseline", *keys))
+    assert found == ("food101", (40, 24, 3), 101)
+
+
 @pytest.mark.parametrize(
     ("keys", "options", "message"),
     [
-        (["--config.data.name=food101"], {}, "food101.*--image_shape=32,32,3 --classes=10"),
         (["--config.data.name=cifar11"], {}, "unknown data set 'cifar11'.*--image_shape"),
         (["--config.data.folder=nowhere"], {}, "nowhere.*--classes"),
         ([], {"image_shape": "28,28"}, "--image_shape is '28,28', expected height, width and"),

@@ -27,7 +27,7 @@ def write_inputs(
 
     Returns:
       name, images and labels (paths of uint8 [N, H, W, C] and int32 [N]), class_names, mean and
-      std (of each channel, in units of 1/255), examples (N), random (whether they are).
+      std (of each channel, as shares of 255), examples (N), random (whether they are).
 
     Raises:
       UsageError: data that is not there, for which nothing can stand in.

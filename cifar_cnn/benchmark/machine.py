@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from cifar_cnn import mesh as mesh_lib
+from cifar_cnn.machine import usable_cores, usable_memory
 from cifar_cnn.versions import versions
 
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -28,7 +28,8 @@ _VARIABLES = (
 
 def describe(peers: Sequence[str]) -> dict[str, Any]:
     """Date (UTC), processor, usable cores, load (processes that wanted one on average over the last
-    minute, None where nothing tells), bytes of memory, system, versions, environment.
+    minute), usable bytes of memory, system, versions, environment. Load and memory are None where
+    nothing tells.
 
     Args:
       peers: libraries besides ours, such as 'torch'.
@@ -37,9 +38,9 @@ def describe(peers: Sequence[str]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": _cpu(),
-        "cores": mesh_lib.usable_cores(),
+        "cores": usable_cores(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "memory_bytes": _memory(),
+        "memory_bytes": usable_memory(),
         "system": platform.platform(),
         "versions": versions(names),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
@@ -52,10 +53,3 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
-        return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

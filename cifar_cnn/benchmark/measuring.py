@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn import files
-from cifar_cnn import mesh as mesh_lib
 from cifar_cnn.benchmark import layers, machine
 from cifar_cnn.benchmark.asking import Engine, started
 from cifar_cnn.benchmark.inputs import write_inputs
 from cifar_cnn.benchmark.planning import OURS, Cell
 from cifar_cnn.benchmark.tables import format_benchmark
 from cifar_cnn.checks import UsageError, check_int, check_number
+from cifar_cnn.machine import usable_cores
 
 WORKS = ("train", "evaluate")
 
@@ -130,7 +130,7 @@ def _request(
         "config": cell.config,
         "layers": layers.describe(cell.config, channels, classes) if compared else None,
         "data": data,
-        "threads": mesh_lib.usable_cores(),
+        "threads": usable_cores(),
         "eval_images": min(eval_images, data["examples"]),
         "compile_cache": compile_cache,
     }

@@ -7,11 +7,9 @@ does not have.
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import pathlib
 import re
-import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,11 +19,8 @@ from cifar_cnn import files
 from cifar_cnn.checks import MachineError, UsageError, printable
 from cifar_cnn.datasets.contents import read_contents
 from cifar_cnn.datasets.layout import Layout, Picture, in_short, read_layout
-from cifar_cnn.images import read_image
-
-# Part of every fingerprint: raised when the same files would be read as other pixels.
-_READER = 1
-_REPORT_SECONDS = 10.0
+from cifar_cnn.datasets.reading import READER, Progress, check_memory
+from cifar_cnn.images import NotInstalledError, read_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +69,7 @@ class ImageFolder:
     def fingerprint(self, *splits: str) -> str:
         """Eight hex digits of what the given splits are as arrays; of others, nothing."""
         parts = [self.digests[split] for split in splits if split in self.digests]
-        about = [_READER, self.image_shape, self.fit, parts]
+        about = [READER, self.image_shape, self.fit, parts]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:8]
 
     def as_data_source(self, split: str) -> list[dict[str, np.ndarray | int]]:
@@ -85,10 +80,12 @@ class ImageFolder:
 
         Raises:
           UsageError: no picture of a class of the training part can be read, or none at all;
-            more pixels than the machine's memory holds.
+            more pixels than the machine's memory holds; a picture that takes a package which is
+            not installed.
         """
         pictures = self.layout.splits[split]
-        _check_memory(len(pictures), self.image_shape)
+        # Each twice: as they are read, and in one array.
+        check_memory(len(pictures), self.image_shape, copies=2)
         examples, kept, faults = [], [], []
         for picture, image in zip(pictures, self._read(split, pictures), strict=True):
             if isinstance(image, UsageError):
@@ -152,18 +149,15 @@ class ImageFolder:
 
     def _read(self, split: str, pictures: Sequence[Picture]) -> Iterator[np.ndarray | UsageError]:
         """The pixels of each picture, or why there are none."""
-        begin = last = time.monotonic()
+        progress = Progress(split, len(pictures), self.say)
         for count, picture in enumerate(pictures):
             try:
                 yield read_image(picture.path, image_shape=self.image_shape, fit=self.fit)
+            except NotInstalledError:  # Else the examples would depend on what is installed.
+                raise
             except UsageError as error:
                 yield error
-            if (now := time.monotonic()) - last > _REPORT_SECONDS:
-                last = now
-                self.say(
-                    f"{count + 1:,} of {len(pictures):,} pictures of {split} read in "
-                    f"{now - begin:.0f} s"
-                )
+            progress.read(count + 1)
 
 
 def open_folder(
@@ -196,18 +190,6 @@ def open_folder(
     for note in (*layout.notes, *contents.notes, *opened.notes()):
         say(note)
     return opened
-
-
-def _check_memory(count: int, image_shape: tuple[int, int, int]) -> None:
-    """Raises UsageError if a split needs more than the machine's memory while it is read."""
-    needed = 2 * count * math.prod(image_shape)  # Once as they are read, once as one array.
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise UsageError(
-            f"{count:,} pictures of {image_shape} need {needed / 1e9:.0f} GB of memory while they "
-            f"are read, and this machine has {there / 1e9:.0f} GB: choose a smaller "
-            "data.image_size"
-        )
 
 
 def _lines(values: Iterator[str]) -> str:

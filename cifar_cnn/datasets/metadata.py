@@ -16,10 +16,10 @@ def read_metadata(name: str, *, data_dir: str | None) -> tuple[tuple[int, ...], 
         data_dir: TFDS data directory; None or '' for TFDS's default.
 
     Returns:
-        (H, W, C) and the number of classes.
+        (H, W, C), with None for what differs between images, and the number of classes.
 
     Raises:
-        UsageError: unknown, not for image classification, or with images of several sizes.
+        UsageError: unknown, not for image classification, or of no known number of classes.
     """
     root = names.default_data_dir(data_dir)
     resolved = names.resolve(name, root)
@@ -37,9 +37,6 @@ def read_metadata(name: str, *, data_dir: str | None) -> tuple[tuple[int, ...], 
         raise UsageError(f"TFDS cannot describe data set {str(resolved)!r} ({reason})") from error
     check_image_classification(builder)
     image, label = (builder.info.features[key] for key in builder.info.supervised_keys)
-    if None in image.shape or label.num_classes is None:
-        raise UsageError(
-            f"TFDS does not say the image size and the classes of data set {str(resolved)!r}: it "
-            f"has shape {image.shape} and {label.num_classes} classes"
-        )
+    if label.num_classes is None:
+        raise UsageError(f"TFDS does not say the classes of data set {str(resolved)!r}")
     return tuple(image.shape), label.num_classes

@@ -1,11 +1,12 @@
 """Checks of a whole config, before data, devices and compiling."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from cifar_cnn import augment as augment_lib
+from cifar_cnn import datasets, models, optim
 from cifar_cnn import mesh as mesh_lib
-from cifar_cnn import models, optim
 from cifar_cnn.checks import (
     UsageError,
     check_choice,
@@ -27,6 +28,8 @@ from cifar_cnn.experiment.parts import (
 )
 from cifar_cnn.images import FITS
 
+_OF_PICTURES = ("data.image_size", "data.channels", "data.fit")
+
 
 def check(config: Config, default: Config) -> None:
     """Checks everything that can be checked without data and devices.
@@ -46,8 +49,9 @@ def check(config: Config, default: Config) -> None:
     for key in sorted(known.keys() - got.keys()):
         raise UsageError(f"config.{key} is missing: start from configs/default.py")
     check_values(config)
-    for key, reason in _unread_keys(config):
-        if got[key] != known[key]:
+    changed = {key for key in got if got[key] != known[key]}
+    for key, reason in itertools.chain(_unread_keys(config), _unread_of_pictures(config, changed)):
+        if key in changed:
             raise UsageError(
                 f"{key} is {shown(got[key])}, but nothing reads it ({reason}): leave it at its "
                 f"default {known[key]!r}, or choose what reads it"
@@ -160,7 +164,7 @@ def _check_image_sizes(sizes: Any, epochs: int) -> None:
 
 
 def _check_folder(section: Mapping[str, Any]) -> None:
-    """Checks the keys that say how a folder of pictures is read."""
+    """Checks the keys that say how pictures are read."""
     check_path("data.folder", section["folder"])
     size = section["image_size"]
     sides = size if isinstance(size, tuple | list) else (size, size)
@@ -176,7 +180,7 @@ def _check_folder(section: Mapping[str, Any]) -> None:
 
 
 def _unread_keys(config: Config) -> Iterator[tuple[str, str]]:
-    """Every key that this config never reads, with the reason."""
+    """Every key that this config never reads, with the reason; see `_unread_of_pictures`."""
     name = config["model"]["name"]
     check_choice("model.name", name, models.MODELS)
     for family in models.MODELS:
@@ -202,8 +206,22 @@ def _unread_keys(config: Config) -> Iterator[tuple[str, str]]:
                 yield key, f"{other!r} is not in augment.names"
     if config["data"]["folder"]:
         return  # It may have a val/, for which the keys below count.
-    for key in ("data.image_size", "data.channels", "data.fit"):
-        yield key, "data.folder is ''"
     if not config["data"]["validation_size"]:
         for key in ("data.split_seed", "eval.every_epochs", "checkpoint.keep_best"):
             yield key, "data.validation_size is 0"
+
+
+def _unread_of_pictures(config: Config, changed: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The keys that bring pictures of several sizes to one, where a TFDS set has one size.
+
+    The set is asked only where one of them is among `changed`.
+    """
+    section = config["data"]
+    if section["folder"] or not any(key in changed for key in _OF_PICTURES):
+        return
+    name = section["name"]
+    shape, _ = datasets.read_metadata(name, data_dir=config["run"]["data_dir"] or None)
+    if None not in shape:
+        size = " x ".join(map(str, shape))
+        for key in _OF_PICTURES:
+            yield key, f"data.folder is '', and all images of {name} are {size}"

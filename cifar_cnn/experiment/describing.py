@@ -33,6 +33,7 @@ def describe_data(
             shape, count = datasets.read_metadata(
                 section["name"], data_dir=config["run"]["data_dir"] or None
             )
+            shape = picture_shape(config) if None in shape else shape
     except UsageError as error:
         raise UsageError(
             f"{error}; or say what the images are like: --image_shape=32,32,3 --classes=10"

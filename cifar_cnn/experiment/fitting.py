@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from typing import Any
 
 import flax.errors
@@ -16,6 +15,7 @@ from cifar_cnn import mesh as mesh_lib
 from cifar_cnn.checks import UsageError
 from cifar_cnn.data import Facts
 from cifar_cnn.experiment.parts import Config, make_augment
+from cifar_cnn.machine import usable_memory
 from cifar_cnn.state import TrainState
 
 
@@ -96,9 +96,9 @@ def _bytes(leaf: Any) -> int:
 
 
 def _device_memory(mesh: Mesh) -> int | None:
-    """Bytes of memory of one device, or of the machine where the devices are its CPU's; None where
-    they cannot be known."""
+    """Bytes of memory of one device, or those that this process may use where the devices are
+    CPUs; None where they cannot be known."""
     if mesh_lib.platform_of(mesh) == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return usable_memory()
     about = mesh.local_devices[0].memory_stats() or {}
     return about.get("bytes_limit")

@@ -47,23 +47,19 @@ def with_absolute_folder(config: Config) -> dict[str, Any]:
 def make_builder(config: Config, say: Callable[[str], None] = print) -> Any:
     """The prepared TFDS builder that the config names, or its folder of pictures.
 
-    See `datasets.make_builder` and `datasets.open_folder`.
+    See `datasets.make_builder`, `datasets.resize` and `datasets.open_folder`.
     """
     section, run = config["data"], config["run"]
-    if not section["folder"]:
-        return datasets.make_builder(
-            section["name"],
-            data_dir=run["data_dir"] or None,
-            cache_dir=str(cache_dir(config)),
-            say=say,
-        )
-    return datasets.open_folder(
-        picture_folder(config),
-        image_shape=picture_shape(config),
-        fit=section["fit"],
-        cache_dir=cache_dir(config),
+    reading = {"image_shape": picture_shape(config), "fit": section["fit"], "say": say}
+    if section["folder"]:
+        return datasets.open_folder(picture_folder(config), cache_dir=cache_dir(config), **reading)
+    builder = datasets.make_builder(
+        section["name"],
+        data_dir=run["data_dir"] or None,
+        cache_dir=str(cache_dir(config)),
         say=say,
     )
+    return datasets.resize(builder, **reading)
 
 
 def load_training(
@@ -219,16 +215,19 @@ def _divide(
 
 
 def _check_has(builder: Any, split: str) -> None:
-    """Raises UsageError if a folder of pictures lacks test pictures."""
-    if _is_folder(builder) and split == "test" and "test" not in builder.info.splits:
-        where = builder.data_path
-        divide = (
-            "" if builder.layout.divided else f"move its class folders into {where}/train/ and "
-        )
+    """Raises UsageError if there are no test pictures."""
+    if split != "test" or "test" in builder.info.splits:
+        return
+    where = builder.data_path
+    if not _is_folder(builder):
         raise UsageError(
-            f"{where} has no test pictures: evaluate with --split=validation, or {divide}put "
-            f"others into {where}/test/CLASS/"
+            f"data set {builder.info.name!r} has no split 'test': evaluate with --split=validation"
         )
+    divide = "" if builder.layout.divided else f"move its class folders into {where}/train/ and "
+    raise UsageError(
+        f"{where} has no test pictures: evaluate with --split=validation, or {divide}put others "
+        f"into {where}/test/CLASS/"
+    )
 
 
 def _tell_changed(

@@ -81,7 +81,7 @@ def picture_folder(config: Config) -> pathlib.Path:
 
 
 def picture_shape(config: Config) -> tuple[int, int, int]:
-    """(H, W, C) that the pictures of a folder are brought to."""
+    """(H, W, C) that pictures of several sizes are brought to."""
     section = config["data"]
     size = section["image_size"]
     height, width = size if isinstance(size, tuple | list) else (size, size)

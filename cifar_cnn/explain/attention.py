@@ -71,7 +71,7 @@ def saliency(trained: Trained, image: np.ndarray, class_index: int) -> np.ndarra
 
     Returns:
       float32 [H, W]: the largest absolute derivative over the channels, in logits a grey level
-      (1/255).
+      (one of 255).
     """
     return look(trained, image, [class_index], None)[1][0]
 

@@ -25,7 +25,7 @@ def forward(
     Args:
       variables: 'params' and 'batch_stats' of the network.
       images: uint8 [B, H, W, C], or float32 in the same units.
-      mean, std: float32 [C] of the training images, in units of 1/255.
+      mean, std: float32 [C] of the training images, as shares of 255.
       train, mask: as the network takes them.
       dropout_key: needed where train is True.
 
@@ -51,7 +51,7 @@ def normalise(images: jax.Array, *, mean: jax.Array, std: jax.Array) -> jax.Arra
 
     Args:
       images: uint8, or float32 in the same units.
-      mean, std: float32 [C] of the training images, in units of 1/255.
+      mean, std: float32 [C] of the training images, as shares of 255.
     """
     shape = (1, 1, 1, -1)
     return (images.astype(jnp.float32) / 255 - mean.reshape(shape)) / std.reshape(shape)
