@@ -156,6 +156,30 @@ def test_masked_rows_change_nothing_and_evaluation_uses_running_statistics(name,
     np.testing.assert_allclose(others[:4], before[:4], rtol=1e-5, atol=1e-5)
 
 
+DROPOUTS = [
+    (name, key) for name in MODELS for key in default.get_config().model[name] if "dropout" in key
+]
+
+
+@pytest.mark.parametrize(("name", "key"), DROPOUTS)
+def test_every_dropout_has_its_rate_and_acts_in_training_only(name, key):
+    model = small(name, **{key: 0.25})
+    images = noise(16, 16, 16, 3)
+    variables = drawn(model, images)
+
+    @jax.jit
+    def run(seed):
+        keys, mutable = {"dropout": jax.random.key(seed)}, ["batch_stats"]
+        return model.apply(variables, images, train=True, rngs=keys, mutable=mutable)[0]
+
+    np.testing.assert_array_equal(run(0), run(0))
+    assert np.abs(run(0) - run(1)).max() > 0
+    layers = [module for module, _ in calls(model, train=True) if isinstance(module, nn.Dropout)]
+    assert {layer.rate for layer in layers} == {0.25}
+    # Without a key, dropout would raise.
+    jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
+
+
 @pytest.mark.parametrize(("name", "mode"), MODES, ids=MODE_NAMES)
 def test_bfloat16_has_float32_parameters_and_comes_near(name, mode, key):
     images = noise(8, 16, 16, 3)

@@ -1,4 +1,4 @@
-"""The plain network: the lessons' parameter counts, per-stage options, dropout and batch norm."""
+"""The plain network: the lessons' parameter counts, per-stage options, kinds of convolution."""
 
 import functools
 import math
@@ -64,20 +64,6 @@ def test_every_activation_and_average_pooling_run(activation, key):
     assert logits.shape == (2, 10)
     assert logits.dtype == jnp.float32
     assert np.isfinite(logits).all()
-
-
-def test_dropout_acts_in_training_only_and_follows_its_key(key):
-    model = make(filters=((4,),), dense=(32,), conv_dropout=0.5, dense_dropout=0.5)
-    images = jax.random.normal(key, (2, 8, 8, 3))
-    variables = init(model, key, images)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def run(train, seed=0):
-        return model.apply(variables, images, train=train, rngs={"dropout": jax.random.key(seed)})
-
-    np.testing.assert_array_equal(run(False, 0), run(False, 1))
-    np.testing.assert_array_equal(run(True, 0), run(True, 0))
-    assert np.abs(run(True, 0) - run(True, 1)).max() > 0
 
 
 def test_parameters_are_named_and_begin_as_before_there_were_kinds(key):

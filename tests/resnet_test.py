@@ -1,8 +1,5 @@
-"""Residual networks: blocks that begin as the identity, strides, dropout."""
+"""Residual networks: blocks that begin as the identity, strides."""
 
-import functools
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,19 +33,3 @@ def test_strided_convolutions_are_centred_on_the_pixels_of_the_shortcut():
     assert branch.shape == (1, 4, 4, 4)
     assert np.abs(branch).max() > 0
     np.testing.assert_array_equal(branch, shortcut)
-
-
-def test_dropout_of_the_wide_resnet_acts_in_training_only():
-    model = small("wide_resnet", dropout=0.5)
-    images = noise(2, 8, 8, 3)
-    variables = drawn(model, images)
-
-    @jax.jit
-    def run(seed):
-        keys, mutable = {"dropout": jax.random.key(seed)}, ["batch_stats"]
-        return model.apply(variables, images, train=True, rngs=keys, mutable=mutable)[0]
-
-    np.testing.assert_array_equal(run(0), run(0))
-    assert np.abs(run(0) - run(1)).max() > 0
-    # Without a key, dropout would raise.
-    jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
