@@ -26,7 +26,7 @@ PARAMETERS = {
     "augment": 2_168_362,
     "dropout": 2_168_362,
     "quickstart": 2_168_362,
-    "wide": 3_304_042,
+    "wide": 3_298_106,
     "cifar10_dense": 1_578_506,
     "fashion_dense": 101_770,
     "fashion_cnn": 243_786,

@@ -288,3 +288,10 @@ def test_transposed_conv_as_a_layer_has_bias_and_dtype(key):
     assert shapes == {"kernel": ((3, 3, 4, 5), "float32"), "bias": ((5,), "float32")}
     exact = stamp(np.asarray(x), np.asarray(variables["params"]["kernel"]), (2, 2), (1, 1), "SAME")
     np.testing.assert_allclose(np.asarray(y, np.float32), exact, rtol=2e-2, atol=2e-2)
+    variables["params"]["bias"] = bias = jnp.arange(5.0)
+    np.testing.assert_allclose(
+        np.asarray(layer.apply(variables, x), np.float32),
+        exact + np.asarray(bias),
+        rtol=2e-2,
+        atol=3e-2,
+    )

@@ -10,6 +10,7 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,3 +151,24 @@ def intermediates(model, variables, images):
         )[1]["intermediates"]
 
     return jax.jit(run)(variables, images)
+
+
+def calls(model, shape=(16, 16, 3), train=False):
+    """(module, dtype of what it gives) of every call in the network; nothing is compiled."""
+    seen = []
+
+    def record(method, args, kwargs, context):
+        result = method(*args, **kwargs)
+        if context.method_name == "__call__":
+            seen.append((context.module, result.dtype))
+        return result
+
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    with nn.intercept_methods(record):
+        jax.eval_shape(lambda: model.init(keys, jnp.zeros((2, *shape)), train=train))
+    return seen
+
+
+def called(model, shape=(16, 16, 3), train=False):
+    """The modules of `calls`, the inner ones first."""
+    return [module for module, _ in calls(model, shape, train)]

@@ -16,7 +16,7 @@ from cifar_cnn.models.global_pool import GlobalPool
 from cifar_cnn.models.initializers import whitening_kernel
 from cifar_cnn.report.summary import summarize, totals
 from configs import default
-from tests.families import ENTRIES, FAMILIES, MODES, drawn, make, noise, small
+from tests.families import ENTRIES, FAMILIES, MODES, called, calls, drawn, make, noise, small
 
 MODE_NAMES = [f"{name} {mode or ''}".strip() for name, mode in MODES]
 
@@ -83,22 +83,6 @@ def evaluation(name, mode, dtype):
     return jax.jit(functools.partial(small(name, dtype, **dict(mode)).apply, train=False))
 
 
-def calls(model, shape=(16, 16, 3), train=False):
-    """(module, dtype of what it gives) of every call in the network; nothing is compiled."""
-    seen = []
-
-    def record(method, args, kwargs, context):
-        result = method(*args, **kwargs)
-        if context.method_name == "__call__":
-            seen.append((context.module, result.dtype))
-        return result
-
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    with nn.intercept_methods(record):
-        jax.eval_shape(lambda: model.init(keys, jnp.zeros((2, *shape)), train=train))
-    return seen
-
-
 @pytest.mark.parametrize(("name", "mode"), MODES, ids=MODE_NAMES)
 def test_other_image_shapes_fit(name, mode):
     model = small(name, **mode)
@@ -113,7 +97,7 @@ def test_other_image_shapes_fit(name, mode):
         logits, variables = made(shape)
         assert (logits.shape, logits.dtype) == ((2, 10), jnp.float32)
         # A pooling over all pixels makes one network of all sizes.
-        if shape[2] == 3 and any(isinstance(module, GlobalPool) for module, _ in calls(model)):
+        if shape[2] == 3 and any(isinstance(module, GlobalPool) for module in called(model)):
             assert jax.tree.leaves(variables) == jax.tree.leaves(expected)
 
 
@@ -156,6 +140,30 @@ def test_masked_rows_change_nothing_and_evaluation_uses_running_statistics(name,
     np.testing.assert_allclose(others[:4], before[:4], rtol=1e-5, atol=1e-5)
 
 
+DROPOUTS = [
+    (name, key) for name in MODELS for key in default.get_config().model[name] if "dropout" in key
+]
+
+
+@pytest.mark.parametrize(("name", "key"), DROPOUTS)
+def test_every_dropout_has_its_rate_and_acts_in_training_only(name, key):
+    model = small(name, **{key: 0.25})
+    images = noise(16, 16, 16, 3)
+    variables = drawn(model, images)
+
+    @jax.jit
+    def run(seed):
+        keys, mutable = {"dropout": jax.random.key(seed)}, ["batch_stats"]
+        return model.apply(variables, images, train=True, rngs=keys, mutable=mutable)[0]
+
+    np.testing.assert_array_equal(run(0), run(0))
+    assert np.abs(run(0) - run(1)).max() > 0
+    layers = [layer for layer in called(model, train=True) if isinstance(layer, nn.Dropout)]
+    assert {layer.rate for layer in layers} == {0.25}
+    # Without a key, dropout would raise.
+    jax.eval_shape(functools.partial(model.apply, train=False), variables, images)
+
+
 @pytest.mark.parametrize(("name", "mode"), MODES, ids=MODE_NAMES)
 def test_bfloat16_has_float32_parameters_and_comes_near(name, mode, key):
     images = noise(8, 16, 16, 3)
@@ -185,6 +193,21 @@ def test_every_layer_computes_in_the_dtype_and_at_the_precision_asked_for(name, 
     assert {module.precision for module in convolutions} == {"bfloat16"}
 
 
+NORMS = [
+    (name, key)
+    for name in MODELS
+    for key in default.get_config().model[name]
+    if "batch_norm_" in key
+]
+
+
+@pytest.mark.parametrize(("name", "key"), NORMS)
+def test_every_batch_norm_has_the_values_of_its_section(name, key):
+    layers = called(small(name, **{key: 0.625}), train=True)
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm)]
+    assert {getattr(norm, key.removeprefix("batch_norm_")) for norm in norms} == {0.625}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_summary_counts_every_parameter_and_ends_with_the_logits(name):
     model = make(name)
@@ -192,8 +215,8 @@ def test_a_summary_counts_every_parameter_and_ends_with_the_logits(name):
     trainable, others = count(model)
     assert totals(rows)["trainable"] == trainable
     assert totals(rows)["non_trainable"] == others
-    layers = calls(model, (32, 32, 3))[:-1]
-    assert (rows[0].name, rows[-1].name) == (layers[0][0].name, layers[-1][0].name)
+    layers = called(model, (32, 32, 3))[:-1]
+    assert (rows[0].name, rows[-1].name) == (layers[0].name, layers[-1].name)
     assert rows[-1].output_shape == (10,)
 
 

@@ -15,11 +15,13 @@ from cifar_cnn.optim import (
     make_optimizer,
     make_schedule,
 )
+from cifar_cnn.optim.groups import convolution_mask
 
 PEAK, TOTAL, WARMUP, END, FRACTION = 0.4, 100, 10, 0.05, 0.25
 OPTIONS = {
-    "adam": {"b1": 0.9, "b2": 0.99, "eps": 1e-8},
-    "adamw": {"b1": 0.9, "b2": 0.99, "eps": 1e-8},
+    # An eps that shows: of the size of some gradients.
+    "adam": {"b1": 0.9, "b2": 0.99, "eps": 0.1},
+    "adamw": {"b1": 0.9, "b2": 0.99, "eps": 0.1},
     "sgd": {"momentum": 0.9, "nesterov": False},
 }
 
@@ -85,6 +87,12 @@ def test_schedule_of_the_shortest_run(name):
     values = np.array([schedule(jnp.int32(step)) for step in range(4)])
     assert np.all(np.isfinite(values))
     assert np.isclose(values.max(), PEAK)
+
+
+def test_the_peak_is_at_the_nearest_step():
+    schedule = schedule_of("triangular", total_steps=10, peak_fraction=0.26)
+    np.testing.assert_allclose([schedule(step) for step in (2, 3, 4)][1], PEAK, rtol=1e-6)
+    assert max(schedule(2), schedule(4)) < PEAK
 
 
 @pytest.mark.parametrize(
@@ -211,6 +219,17 @@ def test_optimizer_reads_the_schedule_from_its_first_step_on():
     params, ones = {"kernel": np.zeros(2, np.float32)}, {"kernel": np.ones(2, np.float32)}
     got = run_steps(optimizer, params, [ones] * 3)
     np.testing.assert_allclose(got["kernel"], -PEAK * (0 + 1 + 2) / WARMUP, rtol=1e-5)
+
+
+def test_sgd_without_momentum_keeps_none():
+    state = optimizer_of("sgd", optax.constant_schedule(0.1), momentum=0.0).init(random_params(0))
+    assert not [leaf for leaf in jax.tree.leaves(state) if jnp.ndim(leaf)]
+
+
+def test_convolutions_are_the_kernels_of_four_axes():
+    assert convolution_mask({"a": {"kernel": np.ones((3, 3, 2, 4)), "bias": np.ones((1, 1, 1, 4))},
+                             "b": {"kernel": np.ones((6, 3))}}) == {
+        "a": {"kernel": True, "bias": False}, "b": {"kernel": False}}  # fmt: skip
 
 
 def test_kernel_mask_goes_by_the_last_name_of_the_path():

@@ -281,6 +281,9 @@ def test_the_first_state_is_drawn_from_its_key_and_its_average_begins_there():
     jax.tree.map(np.testing.assert_array_equal, state.params, drawn["params"])
     jax.tree.map(np.testing.assert_array_equal, state.batch_stats, drawn["batch_stats"])
     jax.tree.map(np.testing.assert_array_equal, state.ema_params, state.params)
+    # A donated state must not hold one buffer twice.
+    buffers = [id(leaf) for leaf in jax.tree.leaves((state.params, state.ema_params))]
+    assert len(set(buffers)) == len(buffers)
     other = init_state(MODEL, optimizer, jax.random.key(4), images, ema=False)
     assert np.any(other.params["head"]["kernel"] != state.params["head"]["kernel"])
     assert other.ema_params is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from cifar_cnn.layers import conv_general_dilated, winograd
+from cifar_cnn.layers import Conv, conv_general_dilated, winograd
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 # Share of the outputs' root mean square. bfloat16 keeps 8 bits, so factors are off by up to 2^-9;
@@ -91,6 +91,30 @@ def test_the_same_inside_a_loop_and_under_vmap():
 def test_other_convolutions_are_left_alone(kernel, strides, dilation):
     assert winograd.pays((3, 3, 16, 16), (1, 1), (1, 1))
     assert not winograd.pays(kernel, strides, dilation)
+
+
+@pytest.mark.parametrize(("strides", "dilation"), [((2, 2), (1, 1)), ((1, 1), (2, 2))])
+def test_strides_and_gaps_are_those_of_the_plain_convolution(strides, dilation):
+    x, kernel = arrays((2, 8, 8, 16), 16)
+
+    def made(conv):
+        return conv(x, kernel, strides, "SAME", rhs_dilation=dilation, dimension_numbers=NHWC)
+
+    ours, plain = made(conv_general_dilated), made(lax.conv_general_dilated)
+    assert distance(ours, plain) < TOLERANCE[None]
+
+
+@pytest.mark.parametrize("precision", [None, "default", "bfloat16", "float32"])
+def test_the_layer_takes_minimal_filtering_at_the_precision_asked_for(precision):
+    layer = Conv(16, (3, 3), precision=precision)
+    x = jax.ShapeDtypeStruct((2, 8, 8, 16), jnp.float32)
+    params = jax.eval_shape(layer.init, jax.random.key(0), x)
+    text = jax.export.export(jax.jit(layer.apply), platforms=["cpu"])(params, x).mlir_module()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == (precision != "float32")
+    assert all(("bf16" in line) == (precision == "bfloat16") for line in products)
+    # Sums are float32.
+    assert all(line.rstrip().endswith("xf32>") or "xf32> loc" in line for line in products)
 
 
 def test_off_the_cpu_it_is_the_plain_convolution():
