@@ -1,7 +1,6 @@
 """The devices of a run: starting the backend, the mesh over all devices, and its two shardings."""
 
 import contextlib
-import os
 
 import jax
 import numpy as np
