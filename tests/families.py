@@ -24,12 +24,14 @@ class Family(NamedTuple):
 
     Attributes:
       small: settings of a network that compiles in a second or two, for images of 16 x 16.
+      wide: settings of a network as wide as its section in configs/default.py, of few layers.
       modes: beside these, one for each way in which the network is put together. Dropout is left to
         tests of its own, because it blurs what these compare.
       bad: settings at fault, and the error that tells of them.
     """
 
     small: dict[str, Any]
+    wide: dict[str, Any]
     modes: tuple[dict[str, Any], ...] = ({},)
     bad: tuple[tuple[dict[str, Any], str], ...] = ()
 
@@ -37,6 +39,7 @@ class Family(NamedTuple):
 FAMILIES = {
     "plain": Family(
         {"filters": ((6,), (4,)), "dense": (8,)},
+        {},
         (
             {"batch_norm": True},
             {"conv": ("separable", "transposed"), "pool": "avg"},
@@ -64,6 +67,7 @@ FAMILIES = {
     ),
     "airbench": Family(
         {"widths": (8, 12)},
+        {"widths": (64, 256)},
         ({}, {"depth": 3}),
         (
             ({"widths": ()}, "model.airbench.widths is .*, expected a non-empty tuple"),
@@ -80,6 +84,7 @@ FAMILIES = {
     ),
     "resnet": Family(
         {"stage_sizes": (1, 2), "widths": (4, 8)},
+        {"stage_sizes": (1, 1), "widths": (64, 512)},
         bad=(
             ({"stage_sizes": ()}, "model.resnet.stage_sizes is .*, expected a non-empty tuple"),
             ({"widths": (64, 128)}, "2 values for 4 stages"),
@@ -90,6 +95,7 @@ FAMILIES = {
     ),
     "wide_resnet": Family(
         {"depth": 10, "widen_factor": 1},
+        {"depth": 10},
         bad=(
             ({"depth": 27}, "model.wide_resnet.depth is 27, expected 6 n [+] 4"),
             ({"depth": 4}, "model.wide_resnet.depth is 4, expected an integer from 10"),
@@ -99,7 +105,7 @@ FAMILIES = {
         ),
     ),
 }
-ENTRIES = {name: FAMILIES.get(name, Family({})) for name in MODELS}
+ENTRIES = {name: FAMILIES.get(name, Family({}, {})) for name in MODELS}
 MODES = [(name, mode) for name, entry in ENTRIES.items() for mode in entry.modes]
 
 
