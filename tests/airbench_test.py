@@ -77,15 +77,17 @@ def test_whitening_of_images_without_contrast_is_finite(channels):
     np.testing.assert_allclose(flat.T @ flat, np.eye(4 * channels) / 5e-4, rtol=1e-5, atol=1e-2)
 
 
-@pytest.mark.parametrize(("channels", "features"), [(3, 5), (5, 3), (4, 4)])
-def test_dirac_kernels_pass_the_input_on(channels, features, key):
+@pytest.mark.parametrize(
+    ("channels", "features", "size"), [(3, 5, (3, 3)), (5, 3, (3, 3)), (4, 4, (4, 2))]
+)
+def test_dirac_kernels_pass_the_input_on(channels, features, size, key):
     init = dirac(nn.initializers.constant(0.5))
     x = noise(2, 6, 7, channels)
 
     @jax.jit
     def run(x):
-        kernel = init(key, (3, 3, channels, features), jnp.float32)
-        return kernel, nn.Conv(features, (3, 3), use_bias=False).apply(
+        kernel = init(key, (*size, channels, features), jnp.float32)
+        return kernel, nn.Conv(features, size, use_bias=False).apply(
             {"params": {"kernel": kernel}}, x
         )
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from cifar_cnn.checks import UsageError
-from cifar_cnn.optim import OPTIMIZERS, make_optimizer
+from cifar_cnn.optim import OPTIMIZERS, lr_factor, make_optimizer
 from configs import default
 from tests.optimizers_test import takes_weight_decay
 
@@ -90,6 +90,12 @@ def test_what_is_frozen_takes_no_part_in_the_clipping():
     clipped = 0.5 / np.linalg.norm(trained) * gradient["conv"]["bias"]
     expected = random_tree(0)["conv"]["bias"] - 0.1 * 1.9 * clipped
     np.testing.assert_allclose(small["conv"]["bias"], expected, rtol=1e-5)
+
+
+def test_a_pattern_has_to_match_the_whole_path():
+    lr_mults = (("stem/kernel", 0.5), ("head/.*", 2.0))
+    paths = ("stem/kernel", "stem/kernel_2", "a/stem/kernel", "head/bias", "ahead/bias")
+    assert [lr_factor(path, lr_mults) for path in paths] == [0.5, 1, 1, 2, 1]
 
 
 def test_without_pairs_the_state_is_that_of_optax():

@@ -89,6 +89,15 @@ def test_schedule_of_the_shortest_run(name):
     assert np.isclose(values.max(), PEAK)
 
 
+@pytest.mark.parametrize("fraction", [0.01, 0.99])
+@pytest.mark.parametrize("name", ["triangular", "one_cycle"])
+def test_a_step_is_left_on_either_side_of_the_peak(name, fraction):
+    schedule = schedule_of(name, total_steps=2, peak_fraction=fraction)
+    values = [float(schedule(step)) for step in range(3)]
+    np.testing.assert_allclose(values[1], PEAK, rtol=1e-6)
+    assert max(values[0], values[2]) < PEAK / 2
+
+
 def test_the_peak_is_at_the_nearest_step():
     schedule = schedule_of("triangular", total_steps=10, peak_fraction=0.26)
     np.testing.assert_allclose([schedule(step) for step in (2, 3, 4)][1], PEAK, rtol=1e-6)

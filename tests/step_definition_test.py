@@ -61,6 +61,8 @@ class Case(NamedTuple):
 CASES = {
     # The second batch of a pass has 4 examples, in the first two of four micro-batches.
     "all": Case(2, 7, 3, 12, ("flip", "crop"), 4, 0.75, 0.25, DECAY),
+    # Nothing but the last batch is padded.
+    "a short batch": Case(1, 7, 7, 7),
     "nothing": Case(1, 11, 11, 11),
 }
 SECTIONS = {
