@@ -45,7 +45,7 @@ def convolutions_of_flax(platform):
     """How many there are in the gradient of two layers of flax's own."""
     net, images = nn.Sequential([nn.Conv(16, (3, 3)), nn.Conv(16, (3, 3))]), jnp.ones((1, 8, 8, 3))
     params = jax.eval_shape(net.init, jax.random.key(0), images)
-    gradient = jax.jit(jax.grad(lambda params: net.apply(params, images).sum()))
+    gradient = jax.jit(jax.grad(lambda params: (net.apply(params, images) ** 2).sum()))
     text = jax.export.export(gradient, platforms=[platform])(params).mlir_module()
     return text.count("stablehlo.convolution")
 
