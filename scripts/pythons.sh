@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 refuse() {
-    echo "error: $*" >&2
+    echo "error:" "$@" >&2
     exit 2
 }
 

@@ -34,8 +34,10 @@ def make_model(
     fields = [field for field in dataclasses.fields(module) if field.name not in _GIVEN]
     known = {field.name for field in fields}
     needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if not needed <= section.keys() <= known:
-        got = ", ".join(sorted(section)) or "no keys"
-        raise UsageError(f"model.{name} has {got}, expected: {', '.join(sorted(known))}")
+    for key in sorted(section.keys() ^ known):
+        if key not in known:
+            raise UsageError(f"model.{name} has the key {key}, which {module.__name__} has not")
+        if key in needed:
+            raise UsageError(f"model.{name} lacks the key {key}, which {module.__name__} needs")
     check(section)
     return module(num_classes=num_classes, dtype=dtype, precision=precision, **section)
