@@ -336,21 +336,14 @@ def _check_parameters(state: TrainState, workdir: pathlib.Path) -> None:
 def _check_validation(loss: float, step: int, workdir: pathlib.Path) -> None:
     """Raises MachineError if the validation loss is not finite: nothing of it is written."""
     if not np.isfinite(loss):
-        raise _not_finite(
-            f"the validation loss after step {step} is {loss}, with finite parameters",
-            workdir,
-            "model.dtype=float32 (if it is not), or a lower optim.learning_rate",
-        )
+        raise _not_finite(f"the validation loss after step {step} is {loss}", workdir)
 
 
-def _not_finite(
-    what: str,
-    workdir: pathlib.Path,
-    remedy: str = "a lower optim.learning_rate or optim.clip_norm=1",
-) -> MachineError:
+def _not_finite(what: str, workdir: pathlib.Path) -> MachineError:
     good = checkpoint.steps(workdir)
     kept = f"the last good checkpoint is of step {good[-1]}" if good else "there is no checkpoint"
     return MachineError(
         f"{what}: training stopped, {kept}; the same command computes the same again from there, "
-        f"so try {remedy} in another --workdir"
+        "so try a lower optim.learning_rate, optim.clip_norm=1 or model.dtype=float32 in another "
+        "--workdir"
     )
